@@ -1,0 +1,103 @@
+"""Refusal/answer preference pairs from the model's own samples."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+
+from inbol.building.examples import draw_refusal, in_dead_band
+from inbol.contracts import Boundary, BoundaryLabel, Outcome, PreferencePair, Question, ResponseSet
+from inbol.text.match import cluster, grade_response
+
+FORMS = ("single", "duplicated")
+
+
+@dataclass(frozen=True, slots=True)
+class SampledAnswer:
+    """One distinct answer among the K samples."""
+
+    text: str
+    """Its most frequent spelling."""
+    count: int
+    """Samples that gave it."""
+    outcome: Outcome
+    """CORRECT or WRONG; refusals are left out."""
+
+
+def sampled_answers(question: Question, responses: ResponseSet) -> list[SampledAnswer]:
+    """The distinct answers that were sampled, most frequent first, then by spelling; refusals and empty responses are left out."""
+    spellings: dict[str, Counter[str]] = {}
+    for text in responses.texts:
+        spellings.setdefault(cluster(text, question.text), Counter())[text.strip()] += 1
+    answers = []
+    for counts in spellings.values():
+        text = min(counts, key=lambda spelling: (-counts[spelling], spelling))
+        outcome = grade_response(text, answers=question.answers, answerable=question.answerable, question=question.text)
+        if text and outcome is not Outcome.REFUSED:
+            answers.append(SampledAnswer(text, counts.total(), outcome))
+    return sorted(answers, key=lambda answer: (-answer.count, answer.text))
+
+
+def build_pairs(
+    question: Question,
+    label: BoundaryLabel,
+    responses: ResponseSet,
+    *,
+    form: str,
+    tau: float,
+    dead_band: float,
+    reason_share: float,
+    seed: int,
+) -> tuple[tuple[PreferencePair, ...], str]:
+    """The pairs of one question, and why there are none ("" when there are some).
+
+    Args:
+        form: `single`: one pair. KNOWN: gold answer over refusal; otherwise refusal over the most frequent wrong sample.
+            `duplicated`: one pair of weight n/K per distinct sampled answer: a correct one over the refusal, the refusal over a wrong
+            one. In expectation this is the soft-label loss with two answer strings, and it never teaches refusal over a correct answer.
+        tau: threshold that the label used; centre of the dead band.
+        dead_band: half-width, in [0, 0.5]; answerable questions inside it get no pair.
+        reason_share: share of the refusals that state their reason.
+        seed: seed of the wordings; the draw depends on (seed, question key) alone.
+
+    Returns:
+        (pairs, ""), or ((), reason) with reason one of `dead-band`, `no-wrong-sample` (UNKNOWN or beyond the image, but every sample
+        refuses or is empty) and `no-answer-sample` (`duplicated`: likewise).
+
+    Raises:
+        ValueError: unknown form, or label or responses of another question.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form: {form!r} is not one of {', '.join(map(repr, FORMS))}")
+    if not question.key == label.key == responses.key:
+        raise ValueError(f"question {question.key}, label {label.key} and responses {responses.key} must share one key")
+    if question.answerable and in_dead_band(label.confidence, tau=tau, dead_band=dead_band):
+        return (), "dead-band"
+    rng = random.Random(f"pairs:{seed}:{question.key}")
+    sampled = sampled_answers(question, responses)
+    if form == "duplicated":
+        sides = [(a.text, a.outcome is Outcome.CORRECT, a.count / len(responses.texts)) for a in sampled]
+        skipped = "no-answer-sample"
+    elif label.label is Boundary.KNOWN:
+        sides, skipped = [(question.answers[0], True, 1.0)], ""
+    else:
+        sides = [(a.text, False, 1.0) for a in sampled if a.outcome is Outcome.WRONG][:1]
+        skipped = "no-wrong-sample"
+    pairs = []
+    for number, (answer, answer_is_chosen, weight) in enumerate(sides):
+        declined = draw_refusal(question, reason_share=reason_share, rng=rng)
+        pairs.append(
+            PreferencePair(
+                key=f"{question.key}-p{number}",
+                image_key=question.image_key,
+                prompt=question.text,
+                chosen=answer if answer_is_chosen else declined,
+                rejected=declined if answer_is_chosen else answer,
+                confidence=label.confidence,
+                answer_is_chosen=answer_is_chosen,
+                weight=weight,
+                role="answerable" if question.answerable else "beyond-image",
+            )
+        )
+    return tuple(pairs), "" if pairs else skipped

@@ -1,0 +1,31 @@
+"""Small range checks for configuration fields. Each returns nothing or raises ValueError naming the field, the value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Refuse a value outside `allowed`."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise ValueError(f"{name}: {value!r} is not one of {', '.join(map(repr, allowed))}")
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside [low, high]."""
+    if not low <= value <= high:
+        raise ValueError(f"{name}: {value!r} is not in [{low}, {high}]")
+
+
+def at_least(name: str, value: float, low: float) -> None:
+    """Refuse a number below `low`."""
+    if value < low:
+        raise ValueError(f"{name}: {value!r} must be at least {low}")
+
+
+def positive(name: str, value: float) -> None:
+    """Refuse zero and negative numbers."""
+    if value <= 0:
+        raise ValueError(f"{name}: {value!r} must be greater than 0")

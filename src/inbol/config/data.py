@@ -1,0 +1,197 @@
+"""Configuration of the data stages: source, unsolvable questions, sampling, confidence, boundary, examples and pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inbol.config.checks import at_least, one_of, positive, within
+from inbol.contracts import UNSOLVABLE_KINDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DegradationLevel:
+    """How much of an image is left at one level; all zero is the undegraded image."""
+
+    occlusion: float
+    """Share of the 8x8 grid's cells replaced by mid-grey, in [0, 1]."""
+    noise: float
+    """Standard deviation of the Gaussian pixel noise, in grey values of 255."""
+    blur: float = 0.0
+    """Radius of the Gaussian blur, in pixels."""
+    contrast: float = 1.0
+    """Factor of the contrast around mid-grey; 1 leaves it, 0 is uniform grey."""
+
+    def __post_init__(self) -> None:
+        within("occlusion", self.occlusion, 0, 1)
+        within("noise", self.noise, 0, 255)
+        within("blur", self.blur, 0, 64)
+        within("contrast", self.contrast, 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig:
+    """Which raw data set is ingested, and how it is split."""
+
+    name: str
+    """`easy-vqa` (embedded) or `local` (a folder with `questions.jsonl` and images)."""
+    path: str = ""
+    """Folder of a `local` source; empty otherwise."""
+    seed: int = 0
+    """Seed of the split and of the degradations; the world stays the same over training seeds."""
+    pretrain_images: int = 0
+    """Images that train the base; 0 where the base comes from a hub."""
+    align_train_images: int = 1000
+    """Images of `align-train`."""
+    align_val_images: int = 300
+    """Images of `align-val`."""
+    test_images: int = 500
+    """Images of `test`, from the data set's own test split where it has one."""
+    withheld_colors: tuple[str, ...] = ()
+    """easy-VQA colours that never occur in `pretrain`: the confidently wrong cluster."""
+    levels: tuple[DegradationLevel, ...] = (DegradationLevel(occlusion=0.0, noise=0.0),)
+    """Degradation levels; each image is given one at random (seeded). Level 0 comes first."""
+    paraphrase_share: float = 0.5
+    """Share of the answerable questions that are reworded, in [0, 1]; test wordings are disjoint from training ones."""
+    images_per_shard: int = 100
+    """Images in a tar file."""
+
+    def __post_init__(self) -> None:
+        one_of("name", self.name, ("easy-vqa", "local"))
+        if self.name == "local" and not self.path:
+            raise ValueError("path: a local source needs the folder that holds questions.jsonl and the images")
+        for field in ("pretrain_images", "align_train_images", "align_val_images", "test_images"):
+            at_least(field, getattr(self, field), 0)
+        within("paraphrase_share", self.paraphrase_share, 0, 1)
+        positive("images_per_shard", self.images_per_shard)
+        if not self.levels:
+            raise ValueError("levels: at least one degradation level is needed; level 0 is the undegraded image")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsolvableConfig:
+    """How many questions beyond the image are made, and of which kinds."""
+
+    false_premises_per_image: int = 2
+    """False-premise questions per image."""
+    others_per_image: int = 2
+    """Questions of the other kinds per image, drawn evenly over the kinds."""
+    held_out: tuple[str, ...] = ("other-modality",)
+    """Kinds that occur in evaluation splits alone."""
+    seed: int = 0
+    """Seed of the draw."""
+
+    def __post_init__(self) -> None:
+        at_least("false_premises_per_image", self.false_premises_per_image, 0)
+        at_least("others_per_image", self.others_per_image, 0)
+        for kind in self.held_out:
+            one_of("held_out", kind, UNSOLVABLE_KINDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingConfig:
+    """How a model's own answers are drawn."""
+
+    k: int = 10
+    """Samples per question that make the confidence (K)."""
+    fresh: int = 0
+    """Further samples that only grade the confidence."""
+    temperature: float = 1.0
+    """Softmax temperature; 1 samples from the model itself."""
+    top_p: float = 1.0
+    """Nucleus mass; 1 keeps every token."""
+    max_new_tokens: int = 24
+    """Longest response, end-of-sequence included."""
+    trees_per_batch: int = 16
+    """Images (each with all its questions and samples) decoded together."""
+    seed: int = 0
+    """Seed of the draw; every question has its own stream, so batches and ranks do not matter."""
+
+    def __post_init__(self) -> None:
+        positive("k", self.k)
+        at_least("fresh", self.fresh, 0)
+        positive("temperature", self.temperature)
+        within("top_p", self.top_p, 1e-6, 1)
+        positive("max_new_tokens", self.max_new_tokens)
+        positive("trees_per_batch", self.trees_per_batch)
+
+
+ESTIMATORS = ("accuracy", "consistency", "entropy", "logprob")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundaryConfig:
+    """When a question counts as known."""
+
+    tau: float = 0.5
+    """Confidence from which on a question is KNOWN; 0.5 is the indifference point of the +1/0/-1 score."""
+
+    def __post_init__(self) -> None:
+        within("tau", self.tau, 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftDataConfig:
+    """What the SFT stage is shown."""
+
+    method: str = "soft"
+    """`soft`: answer with weight c and refusal with weight 1-c (CA-SFT). `threshold`: answer if KNOWN else refusal (IDK-IT).
+    `plain`: gold answers alone, no refusals (the control)."""
+    dead_band: float = 0.0
+    """`soft` and `threshold`: answerable questions with |c - tau| below this get no example, in [0, 0.5]."""
+    reason_share: float = 0.3
+    """Share of the refusals that also state the reason, in [0, 1]."""
+    seed: int = 0
+    """Seed of the refusal wordings."""
+
+    def __post_init__(self) -> None:
+        one_of("method", self.method, ("soft", "threshold", "plain"))
+        within("dead_band", self.dead_band, 0, 0.5)
+        within("reason_share", self.reason_share, 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairsConfig:
+    """Which preference pairs are built."""
+
+    form: str = "single"
+    """`single`: one pair a question, gold answer against refusal if KNOWN, refusal against the model's most frequent wrong answer
+    otherwise. `duplicated`: one pair per distinct sampled answer, weight n/K, a correct answer over the refusal and the refusal over
+    a wrong answer (METHODS 22.2, A')."""
+    dead_band: float = 0.0
+    """Answerable questions with |c - tau| below this get no pair, in [0, 0.5]."""
+    reason_share: float = 0.3
+    """Share of the refusals that also state the reason, in [0, 1]."""
+    seed: int = 0
+    """Seed of the refusal wordings."""
+
+    def __post_init__(self) -> None:
+        one_of("form", self.form, ("single", "duplicated"))
+        within("dead_band", self.dead_band, 0, 0.5)
+        within("reason_share", self.reason_share, 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictConfig:
+    """How responses are produced for evaluation; decoding is greedy."""
+
+    max_new_tokens: int = 24
+    """Longest response, end-of-sequence included."""
+    trees_per_batch: int = 32
+    """Images (each with all its questions) decoded together."""
+
+    def __post_init__(self) -> None:
+        positive("max_new_tokens", self.max_new_tokens)
+        positive("trees_per_batch", self.trees_per_batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    """How predictions become numbers."""
+
+    bootstrap: int = 2000
+    """Bootstrap resamples (over images, and over seeds where there are several) for every interval."""
+    seed: int = 0
+    """Seed of the resampling."""
+
+    def __post_init__(self) -> None:
+        at_least("bootstrap", self.bootstrap, 10)

@@ -1,0 +1,111 @@
+"""The whole configuration of a run: what Hydra composes becomes one `RunConfig`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from inbol.config.checks import one_of, positive
+from inbol.config.data import (
+    BoundaryConfig,
+    PairsConfig,
+    PredictConfig,
+    SamplingConfig,
+    ScoreConfig,
+    SftDataConfig,
+    SourceConfig,
+    UnsolvableConfig,
+)
+from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
+
+ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeConfig:
+    """What a recipe is called, what it is for, and which systems its table shows."""
+
+    name: str
+    """File name in `recipes/`."""
+    purpose: str
+    """One line, shown by `make recipes`."""
+    rows: tuple[str, ...]
+    """Systems of the table, in order: `base`, `threshold` (base, own sequence probability), `refusal-prompt` (base, a prompt that
+    allows refusing), `sft` (after SFT), `dpo` (after DPO). The chain of stages follows from them."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Printed name of a row where the row's own is not enough: `{sft: CA-SFT}`."""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            one_of("rows", row, ROWS)
+        if "base" not in self.rows:
+            raise ValueError("rows: every table starts from the row 'base'; the other rows are compared with it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerConfig:
+    """Where curves and tables are logged."""
+
+    kind: str = "wandb-offline"
+    """`wandb`, `wandb-offline`, `trackio`, `tensorboard` or `none`."""
+    project: str = "inbol"
+    """Project name of the tracker."""
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, ("wandb", "wandb-offline", "trackio", "tensorboard", "none"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LauncherConfig:
+    """How processes are started."""
+
+    kind: str = "local"
+    """`local`: the deepspeed launcher on this machine."""
+    ranks: int = 2
+    """Processes of a training or sampling stage."""
+    threads: int = 1
+    """CPU threads per process."""
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, ("local",))
+        positive("ranks", self.ranks)
+        positive("threads", self.threads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One recipe at one scale with one seed."""
+
+    recipe: RecipeConfig
+    scale: str
+    """Name of the file in `conf/scale/`."""
+    seed: int = 0
+    """Seed of the base's training, of sampling and of alignment."""
+    runs_dir: str = "runs"
+    """Where stage folders and run folders are written."""
+    source: SourceConfig
+    unsolvable: UnsolvableConfig = UnsolvableConfig()
+    base: BaseConfig
+    sampling: SamplingConfig = SamplingConfig()
+    boundary: BoundaryConfig = BoundaryConfig()
+    sft_data: SftDataConfig = SftDataConfig()
+    sft: SftConfig
+    pairs: PairsConfig = PairsConfig()
+    dpo: DpoConfig
+    peft: PeftConfig = PeftConfig()
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
+    predict: PredictConfig = PredictConfig()
+    score: ScoreConfig = ScoreConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    launcher: LauncherConfig = LauncherConfig()
+    eval_split: str = "test"
+    """`test` for a final evaluation, `align-val` for choosing thresholds, variants and defaults."""
+
+    def __post_init__(self) -> None:
+        one_of("eval_split", self.eval_split, ("test", "align-val"))
+        share = self.base.optim.global_batch, self.sft.optim.global_batch, self.dpo.optim.global_batch
+        for name, batch in zip(("base", "sft", "dpo"), share, strict=True):
+            if batch % self.launcher.ranks:
+                raise ValueError(
+                    f"{name}.optim.global_batch: {batch} trees do not divide over launcher.ranks={self.launcher.ranks}; "
+                    f"take a multiple of {self.launcher.ranks}"
+                )

@@ -1,0 +1,140 @@
+"""What each stage is given: one dataclass a stage, holding exactly the values its output depends on, so that its hash names its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inbol.config.data import (
+    BoundaryConfig,
+    PairsConfig,
+    PredictConfig,
+    SamplingConfig,
+    ScoreConfig,
+    SftDataConfig,
+    SourceConfig,
+    UnsolvableConfig,
+)
+from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestStage:
+    """`ingest`: raw source -> `vqa/` shards."""
+
+    source: SourceConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsolvableStage:
+    """`unsolvable`: questions beyond the image, for every split but `pretrain`."""
+
+    unsolvable: UnsolvableConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseStage:
+    """`base`: the model that is to learn its boundaries."""
+
+    base: BaseConfig
+    deepspeed: DeepSpeedConfig
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleStage:
+    """`sample`: K responses per question of these splits."""
+
+    sampling: SamplingConfig
+    splits: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfidenceStage:
+    """`confidence`: one number per estimator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundaryStage:
+    """`boundary`: known, unknown or beyond the image."""
+
+    boundary: BoundaryConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftDataStage:
+    """`sft_data`: targets and weights from labels."""
+
+    sft_data: SftDataConfig
+    boundary: BoundaryConfig
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftStage:
+    """`sft`: supervised fine-tuning from the base."""
+
+    sft: SftConfig
+    peft: PeftConfig
+    deepspeed: DeepSpeedConfig
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairsStage:
+    """`pairs`: refusal/answer preferences."""
+
+    pairs: PairsConfig
+    boundary: BoundaryConfig
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceStage:
+    """`reference`: log-probabilities of every pair under the SFT checkpoint."""
+
+    trees_per_batch: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoStage:
+    """`dpo`: preference training from the SFT checkpoint."""
+
+    dpo: DpoConfig
+    peft: PeftConfig
+    deepspeed: DeepSpeedConfig
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictStage:
+    """`predict`: greedy responses to everything asked in one split."""
+
+    predict: PredictConfig
+    split: str
+    prompt: str
+    """`plain`, or `allow-refusal`: the prompt says that refusing is allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreStage:
+    """`score`: outcomes and metrics of one system, recomputable without a model."""
+
+    score: ScoreConfig
+    boundary: BoundaryConfig
+    row: str
+    """One of `ROWS`; `threshold` picks its level on `align-val`."""
+    split: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportStage:
+    """`report`: the tables, plots and page of one recipe."""
+
+    title: str
+    rows: tuple[str, ...]
+    """Role of each input score folder, in table order."""
+    labels: dict[str, str]
+    """Printed name of each row."""
+    score: ScoreConfig
+    boundary: BoundaryConfig

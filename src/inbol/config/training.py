@@ -1,0 +1,195 @@
+"""Configuration of the training stages: base, optimiser, SFT, DPO, PEFT, DeepSpeed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inbol.config.checks import at_least, one_of, positive, within
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """One training run's optimiser and budget. AdamW, cosine decay to zero after a linear warm-up."""
+
+    lr: float
+    """Peak learning rate."""
+    epochs: float = 1.0
+    """Passes over the data."""
+    global_batch: int = 16
+    """Trees (an image with its questions) per optimiser step over all ranks; ranks and accumulation never change the result."""
+    micro_batch: int = 8
+    """Trees per rank and forward pass; the largest divisor of a rank's share that is not above this is used."""
+    warmup_share: float = 0.05
+    """Share of the steps with a rising learning rate, in [0, 1]."""
+    weight_decay: float = 0.01
+    """AdamW weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradient norm clip."""
+    save_steps: int = 50
+    """Optimiser steps between checkpoints; a killed run resumes from the last complete one."""
+    log_steps: int = 10
+    """Optimiser steps between logged lines."""
+
+    def __post_init__(self) -> None:
+        for field in ("lr", "epochs", "global_batch", "micro_batch", "max_grad_norm", "save_steps", "log_steps"):
+            positive(field, getattr(self, field))
+        within("warmup_share", self.warmup_share, 0, 1)
+        at_least("weight_decay", self.weight_decay, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyModelConfig:
+    """Shape of the from-scratch model: a CLIP tower and a Llama, joined as LLaVA."""
+
+    image_size: int = 64
+    """Pixels a side."""
+    patch_size: int = 8
+    """Pixels a side of a patch; (image_size / patch_size)^2 image tokens."""
+    hidden_size: int = 96
+    """Width of both towers."""
+    vision_layers: int = 2
+    """Layers of the vision tower."""
+    text_layers: int = 2
+    """Layers of the language model."""
+    heads: int = 4
+    """Attention heads of both."""
+    vocab_size: int = 768
+    """Largest vocabulary of the byte-level BPE trained on the pre-training texts."""
+
+    def __post_init__(self) -> None:
+        for field in ("image_size", "patch_size", "hidden_size", "vision_layers", "text_layers", "heads", "vocab_size"):
+            positive(field, getattr(self, field))
+        if self.image_size % self.patch_size:
+            raise ValueError(f"patch_size: {self.patch_size} does not divide image_size {self.image_size}")
+        if self.hidden_size % self.heads:
+            raise ValueError(f"heads: {self.heads} does not divide hidden_size {self.hidden_size}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseConfig:
+    """The model that is to learn its boundaries."""
+
+    kind: str = "tiny"
+    """`tiny`: trained from scratch on the `pretrain` split. `pretrained`: a Hugging Face checkpoint."""
+    path: str = ""
+    """`pretrained`: hub id or local folder."""
+    revision: str = "main"
+    """`pretrained`: hub revision; pin a commit hash for a table."""
+    trust_remote_code: bool = False
+    """`pretrained`: run code that comes with the checkpoint. Off; the log says when it is on."""
+    attn: str = "sdpa"
+    """Attention implementation: `sdpa` or `eager` (tree masks), `flash_attention_2` where no tree mask is needed."""
+    tiny: TinyModelConfig = TinyModelConfig()
+    """Shape of the `tiny` model."""
+    tower_epochs: int = 7
+    """`tiny`: epochs of the tower's warm-up on shape and colour, standing in for CLIP pre-training."""
+    tower_lr: float = 2e-3
+    """`tiny`: peak learning rate of the warm-up."""
+    tower_lr_factor: float = 0.1
+    """`tiny`: the tower's learning rate in LLaVA training, as a factor of `optim.lr`."""
+    questions_per_image: int = 7
+    """`tiny`: questions asked per image and visit, drawn anew at every visit."""
+    absent_color_questions: int = 1
+    """`tiny`: at most this many questions about an absent colour per image and visit (they are 7 of 8 otherwise)."""
+    say_items: int = 1
+    """`tiny`: "say: <refusal>" items per image and visit, so that the wordings are known before alignment."""
+    optim: OptimConfig = OptimConfig(lr=1.5e-3)
+    """`tiny`: the LLaVA training; `epochs` counts visits of every image."""
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, ("tiny", "pretrained"))
+        one_of("attn", self.attn, ("sdpa", "eager", "flash_attention_2", "flex_attention"))
+        if self.kind == "pretrained" and not self.path:
+            raise ValueError("path: a pretrained base needs a hub id or a local checkpoint folder")
+        at_least("tower_epochs", self.tower_epochs, 0)
+        positive("questions_per_image", self.questions_per_image)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftConfig:
+    """Supervised fine-tuning."""
+
+    optim: OptimConfig
+    """Optimiser and budget."""
+    normalise: str = "examples"
+    """Denominator of the loss: `examples` (sum of weights, token-summed losses) or `tokens` (sum of weight x tokens, as TRL)."""
+
+    def __post_init__(self) -> None:
+        one_of("normalise", self.normalise, ("examples", "tokens"))
+
+
+DPO_LOSSES = ("hard", "soft", "weight", "margin", "regression")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoConfig:
+    """Preference training from the SFT checkpoint."""
+
+    optim: OptimConfig
+    """Optimiser and budget."""
+    loss: str = "hard"
+    """`hard` (DPO), `soft` (A: per-pair label p = c), `weight` (B: |2c-1|^gamma), `margin` (C: alpha |2c-1|), `regression` (D)."""
+    beta: float = 0.5
+    """Strength of the implicit KL penalty."""
+    soft_eps: float = 0.05
+    """`soft`: the label is clipped to [eps, 1-eps]."""
+    weight_gamma: float = 1.0
+    """`weight`: exponent of |2c-1|."""
+    margin_alpha: float = 1.0
+    """`margin`: factor of |2c-1|."""
+    regression_kappa: float = 2.0
+    """`regression`: the target is kappa (2c-1)."""
+    anchor: float = 1.0
+    """Factor of the NLL anchor on the preferred response (E); 0 switches it off."""
+    anchor_normalise: str = "tokens"
+    """`tokens`: the anchor's NLL is a mean over response tokens; `sum`: a sum."""
+
+    def __post_init__(self) -> None:
+        one_of("loss", self.loss, DPO_LOSSES)
+        positive("beta", self.beta)
+        within("soft_eps", self.soft_eps, 0, 0.5)
+        at_least("weight_gamma", self.weight_gamma, 0)
+        at_least("margin_alpha", self.margin_alpha, 0)
+        at_least("anchor", self.anchor, 0)
+        one_of("anchor_normalise", self.anchor_normalise, ("tokens", "sum"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeftConfig:
+    """Which parameters alignment trains."""
+
+    kind: str = "full"
+    """`full` or `lora`."""
+    r: int = 16
+    """LoRA rank."""
+    alpha: int = 32
+    """LoRA scale."""
+    dropout: float = 0.0
+    """LoRA dropout."""
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Module names of the language model that get an adapter."""
+    freeze_vision_tower: bool = True
+    """Keep the vision tower as it is."""
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, ("full", "lora"))
+        positive("r", self.r)
+        within("dropout", self.dropout, 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeepSpeedConfig:
+    """How DeepSpeed shards the training state."""
+
+    zero_stage: int = 2
+    """0 (replicated), 1 (optimiser), 2 (+ gradients), 3 (+ parameters)."""
+    precision: str = "fp32"
+    """`fp32` or `bf16`; fp32 on CPUs without bf16 arithmetic."""
+    offload_optimizer: bool = False
+    """Keep the optimiser state in host memory."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass."""
+
+    def __post_init__(self) -> None:
+        one_of("zero_stage", self.zero_stage, (0, 1, 2, 3))
+        one_of("precision", self.precision, ("fp32", "bf16"))

@@ -1,0 +1,285 @@
+"""What one stage hands to the next: a frozen record type per hand-over. Standard library only.
+
+Every record file is JSON-Lines named after the shard it came from (``align-train-000003.jsonl``), one record a line, keys sorted,
+so that equal inputs give equal bytes. `to_json` and `from_json` are the only (de)serialisers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+SCHEMA_VERSION = 1
+
+SPLITS = ("pretrain", "align-train", "align-val", "test")
+"""`pretrain` trains the base; `align-train` is probed and aligned on; `align-val` chooses thresholds and defaults; `test` is touched by the
+final evaluation alone."""
+
+
+class Boundary(StrEnum):
+    """The decision about a question, for one model."""
+
+    KNOWN = "KNOWN"
+    UNKNOWN = "UNKNOWN"  # intrinsic boundary: the image shows it, the model does not know it
+    BEYOND_IMAGE = "BEYOND_IMAGE"  # extrinsic boundary: no one can answer it from the image
+
+
+class Outcome(StrEnum):
+    """What became of a response; exactly one, refusal checked first."""
+
+    CORRECT = "CORRECT"
+    REFUSED = "REFUSED"
+    WRONG = "WRONG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question about one image."""
+
+    key: str
+    """Unique in the source, no dots: `<image_key>-q03`."""
+    image_key: str
+    """Key of the image it asks about."""
+    text: str
+    """The question as shown to the model."""
+    answers: tuple[str, ...] = ()
+    """Accepted answers, most common first; empty exactly when the question is beyond the image."""
+    answerable: bool = True
+    """Extrinsic label: can anyone answer it from this image?"""
+    kind: str = ""
+    """Answerable: the source's question type (`yes/no`, `shape`, `color`). Otherwise one of `UNSOLVABLE_KINDS`."""
+    wording: str = "seen"
+    """`seen` wordings and templates occur in training splits, `unseen` ones in evaluation alone."""
+    reason: str = ""
+    """Why it cannot be answered; empty for answerable questions."""
+    template: str = ""
+    """Name of the template it was made from; the unit of generalisation for unsolvable questions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VqaSample:
+    """One image and all that is asked about it: one WebDataset sample (`<key>.png` and `<key>.json`)."""
+
+    key: str
+    """Unique in the source, no dots, no slashes."""
+    image: bytes
+    """The encoded image as stored (PNG or JPEG); decoded late."""
+    image_format: str
+    """Extension of the image member: `png`, `jpg`, `jpeg` or `webp`."""
+    split: str
+    """One of `SPLITS`."""
+    source: str
+    """Name of the raw data set."""
+    questions: tuple[Question, ...]
+    """Answerable questions; unsolvable ones live in the `unsolvable` stage's records."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Facts for the report and for rules, never a model input: `level` (degradation), `shape`, `color`."""
+
+
+UNSOLVABLE_KINDS = ("false-premise", "context-dependent", "subjective", "vague", "other-modality")
+"""MoHoBench's four kinds (arXiv 2507.21503), and MM-SAP's other-modality information (arXiv 2401.07529) as the kind held out of training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseSet:
+    """K independent samples of one model's answer to one question."""
+
+    key: str
+    """Question key."""
+    image_key: str
+    texts: tuple[str, ...]
+    """[K] decoded responses, special tokens removed, stripped."""
+    logprobs: tuple[float, ...]
+    """[K] nats, summed over the response tokens, at temperature 1."""
+    num_tokens: tuple[int, ...]
+    """[K] response tokens, end-of-sequence included."""
+    fresh_texts: tuple[str, ...] = ()
+    """Further samples that never enter the confidence; they grade it (AUROC and ECE on a disjoint set)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confidence:
+    """How sure the model is, one number per estimator; `nan`-free, `None` where an estimator does not apply."""
+
+    key: str
+    image_key: str
+    accuracy: float | None
+    """Share of the K samples that are correct, in [0, 1]; None for questions beyond the image (nothing is correct)."""
+    consistency: float
+    """Share of the most frequent normalised answer, in [0, 1]."""
+    entropy: float
+    """Nats, of the empirical distribution over normalised answers (discrete semantic entropy with string clusters)."""
+    logprob: float
+    """Nats, mean over the K samples of the summed log-probability."""
+    refused: float
+    """Share of the K samples that already refuse, in [0, 1]."""
+    fresh_accuracy: float | None = None
+    """Share of the fresh samples that are correct; None when none were drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundaryLabel:
+    """The decision with its reason."""
+
+    key: str
+    image_key: str
+    label: Boundary
+    confidence: float
+    """The estimate the decision used; 0 for `BEYOND_IMAGE`."""
+    evidence: str
+    """One sentence: which rule, which number, which threshold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftExample:
+    """One supervised target."""
+
+    key: str
+    """Unique in the stage: `<question key>-a` (answer) or `-r` (refusal)."""
+    image_key: str
+    prompt: str
+    """The question text; the chat template is applied at collation."""
+    target: str
+    """The response to learn, without special tokens."""
+    weight: float
+    """>= 0; multiplies this example's loss in the numerator and the denominator alike."""
+    role: str
+    """`answer` or `refusal`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferencePair:
+    """One refusal/answer preference."""
+
+    key: str
+    """Unique in the stage: `<question key>-p0`."""
+    image_key: str
+    prompt: str
+    chosen: str
+    rejected: str
+    confidence: float
+    """c in [0, 1]: probability that the model is right if it answers; 0 beyond the image."""
+    answer_is_chosen: bool
+    """True when `chosen` answers and `rejected` refuses; orients c for the soft losses."""
+    weight: float = 1.0
+    """>= 0; the share n/K of on-policy samples this pair stands for in the duplicated-pairs form, else 1."""
+    role: str = "answerable"
+    """`answerable` or `beyond-image`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceLogps:
+    """Log-probabilities of a pair under the frozen reference, computed once."""
+
+    key: str
+    """Pair key."""
+    chosen: float
+    """Nats, summed over the response tokens."""
+    rejected: float
+    """Nats, summed over the response tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A greedy response, kept raw."""
+
+    key: str
+    """Question key."""
+    image_key: str
+    text: str
+    logprob: float
+    """Nats, summed over the response tokens."""
+    num_tokens: int
+    """Response tokens, end-of-sequence included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """A prediction with its outcome and everything the tables group by: one line of `outcomes.jsonl`."""
+
+    key: str
+    image_key: str
+    question: str
+    """The question as shown to the model."""
+    answers: tuple[str, ...]
+    """Accepted answers; empty beyond the image."""
+    answerable: bool
+    kind: str
+    wording: str
+    template: str
+    level: int
+    """Degradation level of the image; 0 is undegraded."""
+    outcome: Outcome
+    base_outcome: Outcome
+    """The base model's outcome on the same question."""
+    confidence: float
+    """The base model's confidence (accuracy of its K samples); 0 beyond the image."""
+    fresh_accuracy: float | None
+    logprob: float
+    text: str
+    base_text: str
+
+
+T = TypeVar("T")
+
+
+def to_json(record: Any) -> str:
+    """One line of JSON, keys sorted. Bytes fields are refused: images live in shards alone."""
+    return json.dumps(dataclasses.asdict(record), sort_keys=True, ensure_ascii=False)
+
+
+def from_json(cls: type[T], line: str) -> T:
+    """The record of type `cls` in `line`.
+
+    Raises:
+        ValueError: not JSON, not an object, a missing or an unknown field; the message names them.
+    """
+    try:
+        raw = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not valid JSON for {cls.__name__}: {error}: {line[:120]!r}") from None
+    return from_dict(cls, raw)
+
+
+def from_dict(cls: type[T], raw: Any) -> T:
+    """The record of type `cls` with the values of `raw`; lists become tuples, strings become enums. Raises ValueError as `from_json`."""
+    if not isinstance(raw, dict):
+        raise ValueError(f"{cls.__name__} must be a JSON object, got {type(raw).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    required = {
+        name for name, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    if unknown := sorted(set(raw) - set(fields)):
+        raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; fields are {', '.join(fields)}")
+    if missing := sorted(required - set(raw)):
+        raise ValueError(f"{cls.__name__} lacks {', '.join(missing)}")
+    hints = _type_hints(cls)
+    return cls(**{name: _coerce(hints[name], value) for name, value in raw.items()})
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _type_hints(cls: type) -> dict[str, Any]:
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
+
+
+def _coerce(hint: Any, value: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is tuple and isinstance(value, list):
+        item = typing.get_args(hint)[0]
+        return tuple(_coerce(item, v) for v in value)
+    if origin in (typing.Union, types.UnionType):
+        return value
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return from_dict(typing.cast(type, hint), value)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint(value)
+    return value

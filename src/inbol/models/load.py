@@ -1,0 +1,89 @@
+"""Loading and saving checkpoints: a Hugging Face folder in, a Hugging Face folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+TREE_FAMILIES = ("llava",)
+"""`config.model_type`s whose image is one run of placeholder tokens with ordinary position ids, which is what prefix trees need."""
+
+
+def load_model(
+    path: str | Path, *, dtype: torch.dtype = torch.float32, attn: str = "sdpa", revision: str = "main", trust_remote_code: bool = False
+) -> Any:
+    """A vision-language model from a local folder or a hub id.
+
+    Raises:
+        ValueError: the folder holds no checkpoint, or the model family cannot be laid out as prefix trees.
+    """
+    _refuse_incomplete(path, "config.json", "a model checkpoint (config.json and safetensors)")
+    model = AutoModelForImageTextToText.from_pretrained(
+        path, dtype=dtype, attn_implementation=attn, revision=revision, trust_remote_code=trust_remote_code, use_safetensors=True
+    )
+    if model.config.model_type not in TREE_FAMILIES:
+        raise ValueError(f"{path}: model type {model.config.model_type!r} is not supported; supported are {', '.join(TREE_FAMILIES)}")
+    return model
+
+
+def load_processor(path: str | Path, *, revision: str = "main", trust_remote_code: bool = False) -> Any:
+    """The processor that belongs to a checkpoint.
+
+    Raises:
+        ValueError: the folder has no processor, or it has no chat template.
+    """
+    _refuse_incomplete(path, "processor_config.json", "a processor (processor_config.json); save it beside the model with processor.save_pretrained")
+    processor = AutoProcessor.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+    if not getattr(processor, "chat_template", None):
+        raise ValueError(f"{path}: the processor has no chat template; set processor.chat_template and save it again")
+    return processor
+
+
+def _refuse_incomplete(path: str | Path, name: str, what: str) -> None:
+    folder = Path(path)
+    if folder.is_dir() and not (folder / name).exists():
+        raise ValueError(f"checkpoint folder {folder} holds no {what}")
+
+
+def pick_device() -> torch.device:
+    """This process's accelerator, or the CPU."""
+    if torch.cuda.is_available():
+        import os
+
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def freeze_vision_tower(model: Any) -> int:
+    """Stop gradients into the vision tower; returns the number of frozen parameters.
+
+    Raises:
+        ValueError: no submodule is called `vision_tower` or `vision_model`.
+    """
+    frozen = 0
+    for name, parameter in model.named_parameters():
+        if "vision_tower" in name or "vision_model" in name:
+            parameter.requires_grad_(False)
+            frozen += parameter.numel()
+    if not frozen:
+        raise ValueError(f"{type(model).__name__} has no parameter under vision_tower or vision_model to freeze; set peft.freeze_vision_tower=false")
+    return frozen
+
+
+def add_lora(model: Any, *, r: int, alpha: int, dropout: float, target_modules: tuple[str, ...]) -> Any:
+    """The model with LoRA adapters on the language model's `target_modules`; everything else is frozen.
+
+    Raises:
+        ValueError: no module of the language model has one of these names.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    names = [
+        name for name, _ in model.named_modules() if name.split(".")[-1] in target_modules and "vision" not in name
+    ]
+    if not names:
+        raise ValueError(f"peft.target_modules: none of {', '.join(target_modules)} is a module of {type(model).__name__}'s language model")
+    return get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, task_type="CAUSAL_LM"))

@@ -1,0 +1,7 @@
+"""Encoded bytes of a shard's image member to pixels: `inbol.sources.images`, under the name that readers of shards look for."""
+
+from __future__ import annotations
+
+from inbol.sources.images import MAX_PIXELS, decode_image, probe_image
+
+__all__ = ["MAX_PIXELS", "decode_image", "probe_image"]

@@ -1,0 +1,72 @@
+"""Which sample stands where: arithmetic, so that resuming is a jump and the number of ranks never changes a batch.
+
+The samples of all epochs form one endless sequence of global positions. An epoch of n samples takes `padded(n)` positions, n rounded up
+to whole global batches; the positions past n repeat samples of the same epoch and are marked not real (they train with weight 0).
+Optimiser step s takes the positions [s * global_batch, (s + 1) * global_batch), so no batch straddles two epochs.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+
+@lru_cache(maxsize=4)
+def epoch_order(n: int, seed: int, epoch: int) -> IntArray:
+    """[n] a permutation of 0..n-1, a pure function of its arguments (read-only, cached)."""
+    order: IntArray = np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64)
+    order.flags.writeable = False
+    return order
+
+
+def padded(n: int, global_batch: int) -> int:
+    """Positions of an epoch: n rounded up to a multiple of `global_batch`."""
+    return -(-n // global_batch) * global_batch
+
+
+def steps_per_epoch(n: int, global_batch: int) -> int:
+    """Optimiser steps of an epoch."""
+    return -(-n // global_batch)
+
+
+def positions(step: int, micro: int, rank: int, *, global_batch: int, world_size: int, accumulation: int) -> IntArray:
+    """[global_batch / (world_size * accumulation)] global positions that `rank` reads at optimiser step `step`, micro-batch `micro`.
+
+    Raises:
+        ValueError: the global batch does not divide, or micro or rank is out of range.
+    """
+    size, rest = divmod(global_batch, world_size * accumulation)
+    if rest or size < 1:
+        raise ValueError(f"global_batch {global_batch} does not divide over {world_size} ranks x {accumulation} accumulation steps")
+    if not (0 <= rank < world_size and 0 <= micro < accumulation and step >= 0):
+        raise ValueError(f"no step {step}, micro-batch {micro}, rank {rank} with {world_size} ranks x {accumulation} accumulation steps")
+    start = step * global_batch + (micro * world_size + rank) * size
+    return np.arange(start, start + size, dtype=np.int64)
+
+
+def samples_at(places: IntArray, *, n: int, seed: int, global_batch: int) -> tuple[IntArray, NDArray[np.bool_]]:
+    """(indices [m] in 0..n-1, real [m]) of the samples at global positions `places` [m]; not real are the repeats that fill an epoch's last batch.
+
+    Raises:
+        ValueError: there are no samples.
+    """
+    if n < 1:
+        raise ValueError("there are no samples to order")
+    indices = np.empty(len(places), dtype=np.int64)
+    epochs, within = np.divmod(places, padded(n, global_batch))
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        indices[here] = epoch_order(n, seed, int(epoch))[within[here] % n]
+    return indices, within < n
+
+
+def step_slice(
+    step: int, micro: int, rank: int, *, n: int, seed: int, global_batch: int, world_size: int, accumulation: int
+) -> tuple[IntArray, NDArray[np.bool_]]:
+    """(indices, real) of the samples that `rank` reads at optimiser step `step`, micro-batch `micro`: `samples_at` of `positions`."""
+    places = positions(step, micro, rank, global_batch=global_batch, world_size=world_size, accumulation=accumulation)
+    return samples_at(places, n=n, seed=seed, global_batch=global_batch)

@@ -1,0 +1,67 @@
+"""Writes shards: tar files in WebDataset's layout, byte-identical for equal samples, whole or absent.
+
+Written with `tarfile`: `webdataset.TarWriter` makes the same members, but importing it imports torch, which stages without a model must not pay for.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from inbol.contracts import VqaSample
+from inbol.shards.codec import encode
+from inbol.shards.files import write_text
+
+
+def index_path(path: Path) -> Path:
+    """`<stem>.idx.json` beside the shard `path`."""
+    return path.with_name(f"{path.stem}.idx.json")
+
+
+def write_shard(path: Path, samples: Iterable[VqaSample]) -> int:
+    """Write `samples` to the tar file `path` and their index beside it; returns their number.
+
+    The index is `{image_key: [offset, size]}` of the image members, in bytes from the start of the tar, in tar order. It is renamed
+    into place before the tar, so a shard that exists has its index.
+
+    Raises:
+        ValueError: a sample that cannot be encoded, or two samples with one key. Nothing is left at `path` then.
+        OSError: the disk is full; nothing is left at `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    keys: set[str] = set()
+    try:
+        with part.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for sample in samples:
+                    if sample.key in keys:
+                        raise ValueError(f"{path.name}: two samples have the key {sample.key!r}")
+                    keys.add(sample.key)
+                    for name, data in encode(sample).items():
+                        tar.addfile(_member(name, len(data)), io.BytesIO(data))
+            file.flush()
+            os.fsync(file.fileno())
+        write_text(index_path(path), json.dumps(_index(part)))
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return len(keys)
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)  # its mtime, uid, gid and names are 0 and empty: equal samples give equal bytes
+    info.size = size
+    info.mode = 0o444
+    return info
+
+
+def _index(path: Path) -> dict[str, list[int]]:
+    with tarfile.open(path, mode="r:") as tar:
+        members = [(member.name.split(".", 1), member) for member in tar]
+    return {key: [member.offset_data, member.size] for (key, extension), member in members if extension != "json"}

@@ -1,0 +1,144 @@
+"""Stage `base`: the model that is to learn its boundaries. A pretrained checkpoint is linked; the tiny one is trained from scratch.
+
+The tiny base learns in two phases under DeepSpeed: its vision tower on shape and colour, then the whole model on questions and answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from inbol.config.stages import BaseStage
+from inbol.config.training import BaseConfig
+from inbol.contracts import Question, VqaSample
+from inbol.shards.reader import read_shard, shard_names
+from inbol.sources.wordings import COLORS, SHAPES
+from inbol.stages.job import Job
+from inbol.stages.progress import Progress
+from inbol.stages.training_parts import budget, rank_facts, sharding, stage_tracker
+from inbol.text.refusals import all_refusals
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write `checkpoint/`."""
+    config: BaseStage = job.config
+    if config.base.kind == "pretrained":
+        return _link(job.out / "checkpoint", config.base)
+    return _train_tiny(job, config)
+
+
+def _link(target: Path, base: BaseConfig) -> dict[str, Any]:
+    """Point `checkpoint` at a local folder, or at the hub's snapshot of a pinned revision."""
+    from inbol.models.load import load_processor
+
+    source = Path(base.path)
+    if not source.is_dir():
+        from huggingface_hub import snapshot_download
+
+        source = Path(snapshot_download(base.path, revision=base.revision))
+    load_processor(source, trust_remote_code=base.trust_remote_code)  # a folder without a processor is refused here, not hours later
+    target.unlink(missing_ok=True)
+    target.symlink_to(source.resolve())
+    return {"path": base.path, "revision": base.revision}
+
+
+def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
+    from safetensors.torch import load_file, save_file
+    from trl import SFTConfig
+
+    from inbol.models.tiny import build_model, build_processor, build_tokenizer
+    from inbol.models.tree import TreeCollator
+    from inbol.training.checkpoints import export
+    from inbol.training.engine import start_ranks
+    from inbol.training.pretrain import PretrainObjective
+    from inbol.training.run import train
+    from inbol.training.tower import UNKNOWN, TowerObjective, TowerProbe
+
+    if (job.out / "checkpoint").exists():
+        return {}
+    rank, world_size = start_ranks()
+    base, shape = config.base, config.base.tiny
+    samples = [s for name in shard_names(job.inputs["vqa"], ["pretrain"]) for s in read_shard(job.inputs["vqa"], name)]
+    if not samples:
+        raise ValueError(f"{job.inputs['vqa']}: no pretrain images; set source.pretrain_images, or take a pretrained base (base.kind=pretrained)")
+    tokenizer = build_tokenizer(_corpus(samples), shape.vocab_size)
+    processor = build_processor(tokenizer, image_size=shape.image_size, patch_size=shape.patch_size)
+    model = build_model(
+        tokenizer,
+        image_size=shape.image_size,
+        patch_size=shape.patch_size,
+        hidden_size=shape.hidden_size,
+        vision_layers=shape.vision_layers,
+        text_layers=shape.text_layers,
+        heads=shape.heads,
+        seed=config.seed,
+    )
+    objective = PretrainObjective(
+        samples,
+        TreeCollator(processor),
+        questions_per_image=base.questions_per_image,
+        absent_questions=base.absent_color_questions,
+        names_absent=names_absent_color,
+        say_items=base.say_items,
+        refusals=all_refusals(),
+        seed=config.seed,
+    )
+    common: dict[str, Any] = {
+        "config_class": SFTConfig,
+        "sharding": sharding(config.deepspeed),
+        "seed": config.seed,
+        "rank": rank,
+        "world_size": world_size,
+        "report": Progress(job),
+    }
+    tower_file = job.out / "tower.safetensors"
+    tower = model.model.vision_tower
+    if base.tower_epochs and not tower_file.exists():
+        labels = [(_class(s.meta.get("shape"), SHAPES, UNKNOWN), _class(s.meta.get("color"), COLORS, UNKNOWN)) for s in samples]
+        warm_up = replace(base.optim, lr=base.tower_lr, epochs=base.tower_epochs, global_batch=2 * base.optim.global_batch, micro_batch=64)
+        train(
+            TowerObjective(labels, objective.image, processor.image_processor),
+            TowerProbe(tower, shape.hidden_size, (len(SHAPES), len(COLORS))),
+            None,
+            folder=job.out / "trainer" / "tower",
+            budget=budget(warm_up),
+            note="vision tower, ",
+            **common,
+        )
+        if rank == 0:
+            part = tower_file.with_suffix(".part")
+            save_file({name: t.detach().cpu().contiguous() for name, t in tower.state_dict().items()}, str(part))
+            part.rename(tower_file)
+    elif base.tower_epochs:
+        tower.load_state_dict(load_file(str(tower_file)))
+    tracker = stage_tracker(job, rank)
+    trainer, facts = train(
+        objective,
+        model,
+        processor,
+        folder=job.out / "trainer" / "llava",
+        budget=budget(base.optim),
+        lr_factors={"vision_tower": base.tower_lr_factor},
+        track=tracker.log,
+        **common,
+    )
+    export(trainer, processor, job.out / "checkpoint")
+    tracker.finish()
+    return rank_facts({**facts, "parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(tokenizer)})
+
+
+def names_absent_color(sample: VqaSample, question: Question) -> bool:
+    """A yes/no question that names a colour the image does not show."""
+    words = question.text.replace("?", "").split()
+    return question.kind == "yes/no" and any(c in words for c in COLORS if c != sample.meta.get("color"))
+
+
+def _class(value: Any, classes: tuple[str, ...], unknown: int) -> int:
+    return classes.index(value) if value in classes else unknown
+
+
+def _corpus(samples: list[VqaSample]) -> list[str]:
+    """Texts the tokenizer is trained on: questions and answers of the pre-training split, and the refusals."""
+    texts = [f"USER: \n{question.text} ASSISTANT: {question.answers[0]}" for sample in samples for question in sample.questions]
+    return texts + [f"USER: \nsay: {refusal} ASSISTANT: {refusal}" for refusal in all_refusals()] * 20

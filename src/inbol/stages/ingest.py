@@ -1,0 +1,81 @@
+"""Stage `ingest`: a raw VQA source becomes `vqa/` shards, every image written once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from inbol.config.data import SourceConfig
+from inbol.contracts import SPLITS, VqaSample
+from inbol.shards.reader import read_shard, shard_names
+from inbol.shards.writer import write_shard
+from inbol.sources.degrade import Level
+from inbol.sources.easy_vqa import EasyVqa
+from inbol.sources.local import LocalSource
+from inbol.stages.job import Job
+
+
+class Source(Protocol):
+    """A raw data set."""
+
+    def splits(self) -> dict[str, list[str]]:
+        """Keys of the images by split, in the order they are written."""
+        ...
+
+    def build(self, split: str, key: str) -> VqaSample:
+        """The sample of one image."""
+        ...
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write `<split>-NNNNNN.tar` and `.idx.json` into `job.out`; shards that exist are kept. Returns counts of images and questions."""
+    config: SourceConfig = job.config.source
+    source = open_source(config)
+    splits = source.splits()
+    with tqdm(total=sum(map(len, splits.values())), desc="ingest", unit="image") as bar:
+        for split, keys in splits.items():
+            for number, start in enumerate(range(0, len(keys), config.images_per_shard)):
+                chunk = keys[start : start + config.images_per_shard]
+                path = job.out / f"{split}-{number:06d}.tar"
+                if not path.exists():
+                    write_shard(path, (source.build(split, key) for key in chunk))
+                bar.update(len(chunk))
+    return {"source": config.name, **count(job.out)}
+
+
+def open_source(config: SourceConfig) -> Source:
+    """The source that `config` names. Raises ValueError for raw data that is wrong, before anything is written."""
+    sizes = dict(
+        zip(SPLITS, (config.pretrain_images, config.align_train_images, config.align_val_images, config.test_images), strict=True)
+    )
+    levels = tuple(Level(**asdict(level)) for level in config.levels)
+    if config.name == "local":
+        return LocalSource(folder=Path(config.path), seed=config.seed, sizes=sizes, levels=levels)
+    return EasyVqa(
+        seed=config.seed,
+        sizes=sizes,
+        withheld_colors=config.withheld_colors,
+        levels=levels,
+        paraphrase_share=config.paraphrase_share,
+    )
+
+
+def count(folder: Path) -> dict[str, Any]:
+    """Images, questions and reworded questions by split, and images by split and level, read back from the shards."""
+    images, questions, unseen, levels = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    for name in shard_names(folder):
+        for sample in read_shard(folder, name):
+            images[sample.split] += 1
+            questions[sample.split] += len(sample.questions)
+            unseen[sample.split] += sum(question.wording == "unseen" for question in sample.questions)
+            levels[f"{sample.split}/level-{sample.meta['level']}"] += 1
+    return {
+        "images": dict(images),
+        "questions": dict(questions),
+        "questions_in_unseen_wordings": dict(unseen),
+        "images_per_level": dict(sorted(levels.items())),
+    }

@@ -1,0 +1,75 @@
+"""What `sample` and `predict` share: all questions about an image below one tree, shard by shard."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from inbol.contracts import Question
+from inbol.models.generate import Decoded, decode_trees
+from inbol.models.load import load_model, load_processor, pick_device
+from inbol.models.tree import Branch, Tree, TreeCollator
+from inbol.shards.files import read_records, write_records
+from inbol.shards.images import decode_image
+from inbol.shards.reader import read_shard, shard_names
+from inbol.stages.job import Job
+from inbol.stages.progress import Progress
+
+
+class Decoder:
+    """A checkpoint that answers trees of questions."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.device = pick_device()
+        self.model = load_model(checkpoint).eval().to(self.device)
+        self.collator = TreeCollator(load_processor(checkpoint))
+
+    def __call__(self, trees: Sequence[Tree], **decoding: Any) -> list[list[Decoded]]:
+        """See `decode_trees`."""
+        batch = self.collator(trees).to(self.device, self.model.dtype)
+        return decode_trees(self.model, batch, eos_token_id=self.collator.encoder.eos_token_id, **decoding)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Decoded text."""
+        return self.collator.encoder.decode(ids)
+
+
+def answer_shards(
+    job: Job,
+    splits: Sequence[str],
+    trees_per_batch: int,
+    render: Callable[[str], str],
+    answer: Callable[[Decoder, list[Tree], list[list[Question]]], Iterator[Any]],
+) -> dict[str, Any]:
+    """Answer every answerable and unsolvable question of `splits`, writing one record file per shard; existing files are kept.
+
+    `answer(decoder, trees, questions)` yields one record per question. Returns the number of shards and records of this process.
+    """
+    vqa, unsolvable = job.inputs["vqa"], job.inputs["unsolvable"]
+    names = job.share(shard_names(vqa, list(splits)))
+    decoder: Decoder | None = None
+    progress, written = Progress(job), 0
+    for done, name in enumerate(names):
+        progress(done, len(names), name)
+        out = job.out / f"{name}.jsonl"
+        if out.exists():
+            written += sum(1 for _ in out.open())
+            continue
+        decoder = decoder or Decoder(job.inputs["model"] / "checkpoint")
+        beyond: dict[str, list[Question]] = defaultdict(list)
+        for question in read_records(unsolvable / f"{name}.jsonl", Question):
+            beyond[question.image_key].append(question)
+        samples = list(read_shard(vqa, name))
+        records = []
+        for start in range(0, len(samples), trees_per_batch):
+            part = samples[start : start + trees_per_batch]
+            asked = [[*sample.questions, *beyond[sample.key]] for sample in part]
+            pairs = [(sample, questions) for sample, questions in zip(part, asked, strict=True) if questions]
+            trees = [Tree(decode_image(s.image), tuple(Branch(render(q.text)) for q in questions)) for s, questions in pairs]
+            if trees:
+                records += list(answer(decoder, trees, [questions for _, questions in pairs]))
+        written += write_records(out, records)
+    progress(len(names), len(names), "")
+    return {"shards": len(names), "records": written}

@@ -1,0 +1,44 @@
+"""The stages by name: what they are configured with, how they run in parallel, and the version of their code.
+
+Light on purpose: the launcher reads it to plan, without importing torch. Raise a stage's `version` whenever its output changes for the same
+configuration; every folder that depends on it is then made anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from inbol.config import stages as config
+
+Parallel = Literal["inline", "shards", "ranks"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """How a stage is run. Its code is `inbol.stages.<name>:run`."""
+
+    config: type
+    """Its configuration dataclass, from `inbol.config.stages`."""
+    parallel: Parallel
+    """`inline`: in the launcher's own process, no torch. `shards`: independent processes, each takes every n-th shard.
+    `ranks`: one collective job under the DeepSpeed launcher."""
+    version: int
+
+
+STAGES: dict[str, StageSpec] = {
+    "ingest": StageSpec(config.IngestStage, "inline", 1),
+    "unsolvable": StageSpec(config.UnsolvableStage, "inline", 1),
+    "base": StageSpec(config.BaseStage, "ranks", 1),
+    "sample": StageSpec(config.SampleStage, "shards", 1),
+    "confidence": StageSpec(config.ConfidenceStage, "inline", 1),
+    "boundary": StageSpec(config.BoundaryStage, "inline", 1),
+    "sft_data": StageSpec(config.SftDataStage, "inline", 1),
+    "sft": StageSpec(config.SftStage, "ranks", 1),
+    "pairs": StageSpec(config.PairsStage, "inline", 1),
+    "reference": StageSpec(config.ReferenceStage, "shards", 1),
+    "dpo": StageSpec(config.DpoStage, "ranks", 1),
+    "predict": StageSpec(config.PredictStage, "shards", 1),
+    "score": StageSpec(config.ScoreStage, "inline", 1),
+    "report": StageSpec(config.ReportStage, "inline", 1),
+}

@@ -1,0 +1,67 @@
+"""Checkpoints that are complete or ignored, and the export to an ordinary Hugging Face folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from inbol.shards.files import write_text
+
+COMPLETE = "COMPLETE"
+
+
+def write_marker(folder: Path) -> None:
+    """Mark a checkpoint folder as complete; the last thing written into it."""
+    write_text(folder / COMPLETE, "all ranks have written their part\n")
+
+
+def last_complete(folder: Path, *, remove_others: bool) -> Path | None:
+    """The newest checkpoint with a COMPLETE marker, or None. Half-written ones are removed by the rank that says so."""
+    found = {int(p.name.split("-")[1]): p for p in folder.glob("checkpoint-*") if p.name.split("-")[1].isdigit()}
+    complete = [step for step, path in found.items() if (path / COMPLETE).exists()]
+    for step, path in found.items():
+        if step not in complete and remove_others:
+            shutil.rmtree(path, ignore_errors=True)
+    return found[max(complete)] if complete else None
+
+
+def export(trainer: Any, processor: Any, folder: Path, *, base: str | None = None) -> None:
+    """Write the trained model as a Hugging Face folder with its processor; whole or absent. Called by all ranks.
+
+    Args:
+        trainer: after `run()`. Under ZeRO-3 the weights are gathered.
+        processor: saved beside the model.
+        folder: must not exist yet.
+        base: with LoRA, the checkpoint that the adapters are merged into.
+    """
+    part = folder.with_name(folder.name + ".part")
+    if trainer.is_world_process_zero():
+        shutil.rmtree(part, ignore_errors=True)
+    if trainer.args.world_size > 1:
+        dist.barrier()
+    trainer.save_model(str(part))
+    if trainer.args.world_size > 1:
+        dist.barrier()
+    if trainer.is_world_process_zero():
+        if base is not None:
+            _merge_adapters(part, base)
+        processor.save_pretrained(str(part))
+        (part / "training_args.bin").unlink(missing_ok=True)  # a pickle; nothing needs it
+        part.rename(folder)
+    if trainer.args.world_size > 1:
+        dist.barrier()
+
+
+def _merge_adapters(part: Path, base: str) -> None:
+    """Replace the adapter folder by the merged model, so that later stages load an ordinary checkpoint."""
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(base)
+    merged = PeftModel.from_pretrained(model, str(part)).merge_and_unload()
+    for file in part.glob("adapter_*"):
+        file.unlink()
+    merged.save_pretrained(str(part))

@@ -1,0 +1,172 @@
+"""What SFT and DPO train: records grouped by image, laid out as prefix trees, and the loss on their responses."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from inbol.contracts import PreferencePair, ReferenceLogps, SftExample
+from inbol.losses.dpo import preference_loss
+from inbol.losses.sft import sft_loss, weighted_terms
+from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, response_logps
+from inbol.training.stream import Visit
+
+LoadImage = Callable[[str], Image.Image]
+"""Image key -> decoded image."""
+
+
+@dataclass(slots=True)
+class SftBatch:
+    """Trees and what their responses weigh."""
+
+    trees: TreeBatch
+    weights: Tensor
+    """[R]."""
+
+    def to(self, device: torch.device) -> SftBatch:
+        """The same batch on `device`."""
+        return SftBatch(self.trees.to(device), self.weights.to(device))
+
+
+class SftObjective:
+    """Weighted negative log-likelihood of targets; one tree per image."""
+
+    def __init__(self, examples: Sequence[SftExample], load_image: LoadImage, collator: TreeCollator, *, normalise: str = "examples") -> None:
+        self.groups = _by_image(examples)
+        self.size = len(self.groups)
+        self.load_image, self.collator, self.normalise = load_image, collator, normalise
+
+    def denominator(self, visit: Visit) -> float:
+        """Sum of weights (`examples`), or of weight x response tokens (`tokens`)."""
+        if self.normalise == "examples":
+            return sum(example.weight for example in self.groups[visit.index])
+        encode = self.collator.encoder.response_ids
+        return sum(example.weight * len(encode(example.target)) for example in self.groups[visit.index])
+
+    def collate(self, visits: list[Visit]) -> SftBatch:
+        """The trees of a micro-batch; responses and weights in the same order."""
+        trees, weights = [], []
+        for visit in visits:
+            by_prompt: dict[str, list[SftExample]] = defaultdict(list)
+            for example in self.groups[visit.index]:
+                by_prompt[example.prompt].append(example)
+            branches = tuple(Branch(prompt, tuple(e.target for e in group)) for prompt, group in by_prompt.items())
+            trees.append(Tree(self.load_image(self.groups[visit.index][0].image_key), branches))
+            weights += [example.weight * visit.real for group in by_prompt.values() for example in group]
+        return SftBatch(self.collator(trees), torch.tensor(weights))
+
+    def terms(self, model: Any, batch: SftBatch) -> tuple[Tensor, dict[str, tuple[float, float]]]:
+        """See `Objective.terms`."""
+        logps, tokens = response_logps(model, batch.trees)
+        terms = weighted_terms(sft_loss(logps), batch.weights, tokens)
+        with torch.no_grad():
+            nats = float(-(batch.weights * logps).sum())
+        return terms.numerator, {"nll_per_token": (nats, float(terms.tokens)), "nll_per_example": (nats, float(terms.examples))}
+
+
+@dataclass(slots=True)
+class DpoBatch:
+    """Trees and the pairs among their responses."""
+
+    trees: TreeBatch
+    chosen: Tensor
+    """[P] response numbers."""
+    rejected: Tensor
+    """[P] response numbers."""
+    values: dict[str, Tensor]
+    """[P] each: weight, confidence, answer_is_chosen, ref_chosen, ref_rejected."""
+
+    def to(self, device: torch.device) -> DpoBatch:
+        """The same batch on `device`."""
+        moved = {name: value.to(device) for name, value in self.values.items()}
+        return replace(self, trees=self.trees.to(device), chosen=self.chosen.to(device), rejected=self.rejected.to(device), values=moved)
+
+
+class PairTrees:
+    """Preference pairs as trees: below each question every distinct response once, whichever pairs it stands in."""
+
+    def __init__(self, pairs: Sequence[PreferencePair], load_image: LoadImage, collator: TreeCollator) -> None:
+        self.groups = _by_image(pairs)
+        self.load_image, self.collator = load_image, collator
+
+    def collate(self, indices: Sequence[int]) -> tuple[TreeBatch, list[PreferencePair], Tensor, Tensor]:
+        """(trees, their P pairs in order, [P] response number of the chosen, [P] of the rejected)."""
+        trees, pairs, chosen, rejected, offset = [], [], [], [], 0
+        for index in indices:
+            by_prompt: dict[str, list[PreferencePair]] = defaultdict(list)
+            for pair in self.groups[index]:
+                by_prompt[pair.prompt].append(pair)
+            branches = []
+            for prompt, group in by_prompt.items():
+                responses = list(dict.fromkeys(text for pair in group for text in (pair.chosen, pair.rejected)))
+                chosen += [offset + responses.index(pair.chosen) for pair in group]
+                rejected += [offset + responses.index(pair.rejected) for pair in group]
+                pairs += group
+                offset += len(responses)
+                branches.append(Branch(prompt, tuple(responses)))
+            trees.append(Tree(self.load_image(self.groups[index][0].image_key), tuple(branches)))
+        return self.collator(trees), pairs, torch.tensor(chosen), torch.tensor(rejected)
+
+
+class DpoObjective:
+    """Preference loss against reference log-probabilities computed once."""
+
+    def __init__(
+        self, trees: PairTrees, reference: dict[str, ReferenceLogps], **loss: Any
+    ) -> None:
+        """`loss`: name and parameters of `losses.dpo.preference_loss`. Raises ValueError for pairs without reference log-probabilities."""
+        missing = [pair.key for group in trees.groups for pair in group if pair.key not in reference]
+        if missing:
+            raise ValueError(f"{len(missing)} pairs have no reference log-probabilities, the first is {missing[0]}; rerun the stage 'reference'")
+        self.trees, self.reference, self.loss = trees, reference, loss
+        self.size = len(trees.groups)
+
+    def denominator(self, visit: Visit) -> float:
+        """Sum of pair weights."""
+        return sum(pair.weight for pair in self.trees.groups[visit.index])
+
+    def collate(self, visits: list[Visit]) -> DpoBatch:
+        """The trees of a micro-batch and their pairs."""
+        trees, pairs, chosen, rejected = self.trees.collate([visit.index for visit in visits])
+        real = [visit.real for visit in visits for _ in self.trees.groups[visit.index]]
+        refs = [self.reference[pair.key] for pair in pairs]
+        values = {
+            "weight": torch.tensor([pair.weight * r for pair, r in zip(pairs, real, strict=True)]),
+            "confidence": torch.tensor([pair.confidence for pair in pairs]),
+            "answer_is_chosen": torch.tensor([pair.answer_is_chosen for pair in pairs]),
+            "ref_chosen": torch.tensor([ref.chosen for ref in refs]),
+            "ref_rejected": torch.tensor([ref.rejected for ref in refs]),
+        }
+        return DpoBatch(trees, chosen, rejected, values)
+
+    def terms(self, model: Any, batch: DpoBatch) -> tuple[Tensor, dict[str, tuple[float, float]]]:
+        """See `Objective.terms`; metrics carry TRL's names."""
+        logps, tokens = response_logps(model, batch.trees)
+        loss, metrics = preference_loss(
+            policy_chosen_logps=logps[batch.chosen],
+            policy_rejected_logps=logps[batch.rejected],
+            ref_chosen_logps=batch.values["ref_chosen"],
+            ref_rejected_logps=batch.values["ref_rejected"],
+            num_tokens_chosen=tokens[batch.chosen],
+            num_tokens_rejected=tokens[batch.rejected],
+            confidence=batch.values["confidence"],
+            answer_is_chosen=batch.values["answer_is_chosen"],
+            **self.loss,
+        )
+        weight = batch.values["weight"]
+        total = float(weight.sum())
+        return (weight * loss).sum(), {name: (float((weight * value).sum()), total) for name, value in metrics.items()}
+
+
+def _by_image(records: Sequence[Any]) -> list[list[Any]]:
+    """Records grouped by image, in order of first appearance."""
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for record in records:
+        groups[record.image_key].append(record)
+    return list(groups.values())
