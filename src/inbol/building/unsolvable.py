@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def make_unsolvable(
     training = split == "align-train"
     rng = random.Random(f"unsolvable:{seed}:{sample.key}")
     shape, color = str(sample.meta.get("shape", "")), str(sample.meta.get("color", ""))
-    drafts: list[dict[str, str]] = []
+    drafts: list[dict[str, Any]] = []
     if not (training and FALSE_PREMISE in held_out):
         drafts += _false_premises(shape, color, false_premises, training, rng)
     drafts += _others(shape, color, others, held_out if training else (), training, rng)
@@ -54,7 +55,7 @@ def make_unsolvable(
     )
 
 
-def _false_premises(shape: str, color: str, count: int, training: bool, rng: random.Random) -> list[dict[str, str]]:
+def _false_premises(shape: str, color: str, count: int, training: bool, rng: random.Random) -> list[dict[str, Any]]:
     """Absent colours asked for their shape, and absent shapes for their colour, in turn."""
     absent = {
         "what-shape-of-color": [c for c in COLORS if c != color] if color else [],
@@ -64,7 +65,7 @@ def _false_premises(shape: str, color: str, count: int, training: bool, rng: ran
         rng.shuffle(values)
     meanings = [meaning for meaning, values in absent.items() if values]
     rng.shuffle(meanings)
-    drafts: list[dict[str, str]] = []
+    drafts: list[dict[str, Any]] = []
     while meanings and len(drafts) < count:
         meaning = meanings[len(drafts) % len(meanings)]
         value = absent[meaning].pop()
@@ -101,14 +102,14 @@ def _numbers(wording: Group, meaning: str) -> dict[str, int]:
     return {template: n for n, template in enumerate(all_wordings(wording)[meaning])}
 
 
-def _others(shape: str, color: str, count: int, without: tuple[str, ...], training: bool, rng: random.Random) -> list[dict[str, str]]:
+def _others(shape: str, color: str, count: int, without: tuple[str, ...], training: bool, rng: random.Random) -> list[dict[str, Any]]:
     """Template questions; every kind comes up once before any comes up again, and no template twice."""
     templates, wording = (SEEN, "seen") if training else (UNSEEN, "unseen")
     kinds = [kind for kind in templates if kind not in without]
     rng.shuffle(kinds)
     left = {kind: rng.sample(range(len(templates[kind])), len(templates[kind])) for kind in kinds}
     names = ["shape", "shape", "figure", *([shape] if shape else []), *([f"{color} shape"] if color else [])]
-    drafts: list[dict[str, str]] = []
+    drafts: list[dict[str, Any]] = []
     while kinds and len(drafts) < count:
         kind = kinds[len(drafts) % len(kinds)]
         number = left[kind].pop()

@@ -52,6 +52,9 @@ class SourceConfig:
     """Degradation levels; each image is given one at random (seeded). Level 0 comes first."""
     paraphrase_share: float = 0.5
     """Share of the answerable questions that are reworded, in [0, 1]; test wordings are disjoint from training ones."""
+    yes_no_per_image: int = 4
+    """easy-VQA: at most this many yes/no questions per image outside `pretrain` (seven of ten questions are yes/no otherwise, and refusing
+    never pays where a guess is right half the time)."""
     images_per_shard: int = 100
     """Images in a tar file."""
 
@@ -62,6 +65,7 @@ class SourceConfig:
         for field in ("pretrain_images", "align_train_images", "align_val_images", "test_images"):
             at_least(field, getattr(self, field), 0)
         within("paraphrase_share", self.paraphrase_share, 0, 1)
+        at_least("yes_no_per_image", self.yes_no_per_image, 0)
         positive("images_per_shard", self.images_per_shard)
         if not self.levels:
             raise ValueError("levels: at least one degradation level is needed; level 0 is the undegraded image")
@@ -156,7 +160,7 @@ class PairsConfig:
     form: str = "single"
     """`single`: one pair a question, gold answer against refusal if KNOWN, refusal against the model's most frequent wrong answer
     otherwise. `duplicated`: one pair per distinct sampled answer, weight n/K, a correct answer over the refusal and the refusal over
-    a wrong answer (METHODS 22.2, A')."""
+    a wrong one (A'; see `losses/dpo.py`)."""
     dead_band: float = 0.0
     """Answerable questions with |c - tau| below this get no pair, in [0, 0.5]."""
     reason_share: float = 0.3

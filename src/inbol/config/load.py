@@ -35,7 +35,7 @@ def from_mapping(cls: type[T], mapping: Any, path: str = "") -> T:
     `path` is the dotted name of `mapping` in the whole configuration, for messages.
 
     Raises:
-        ConfigError: with every mistake: unknown keys (with the allowed ones), wrong types, missing values, and what `__post_init__` refuses.
+        ConfigError: with every mistake: unknown keys (with the allowed ones), wrong types, missing values, what `__post_init__` refuses.
     """
     errors: list[str] = []
     value = _dataclass(cls, mapping, path, errors)

@@ -150,6 +150,7 @@ class DpoConfig:
         within("soft_eps", self.soft_eps, 0, 0.5)
         at_least("weight_gamma", self.weight_gamma, 0)
         at_least("margin_alpha", self.margin_alpha, 0)
+        positive("regression_kappa", self.regression_kappa)
         at_least("anchor", self.anchor, 0)
         one_of("anchor_normalise", self.anchor_normalise, ("tokens", "sum"))
 

@@ -56,7 +56,7 @@ def resample(measures: Sequence[Measure], image: NDArray[np.int64], *, num_image
 
 
 def over_seeds(samples: Floats, *, seed: int) -> Floats:
-    """The hierarchical bootstrap of a mean over training seeds: seeds are resampled with replacement, and all seeds share an image resample.
+    """The hierarchical bootstrap of a mean over training seeds: seeds are resampled with replacement, all with the same images.
 
     Resampling S seeds shows only (S-1)/S of their variance, so each draw's deviation from the mean over all seeds is stretched by
     sqrt(S/(S-1)); the interval then holds item and seed noise, also for the usual three seeds. One seed comes back as it is.

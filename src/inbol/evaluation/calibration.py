@@ -1,7 +1,7 @@
 """Quality of a confidence: ECE, Brier, AUROC, and the risk-coverage curve. Ties never depend on the order of the file.
 
-Labels may be shares in [0, 1] (accuracy over fresh samples: an item counts as that much right and the rest wrong). A metric takes item weights
-[B, N] and returns [B] values, nan where undefined: `evaluate` gives the one number (all weights 1), `resample_metric` the bootstrap.
+Labels may be shares in [0, 1] (accuracy over fresh samples: an item counts as that much right and the rest wrong). A metric takes item
+weights [B, N] and returns [B] values, nan where undefined: `evaluate` gives the number (all weights 1), `resample_metric` the bootstrap.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ class Items:
         rows = sorted(graded, key=lambda g: g.key)
         keys = tuple(g.key for g in rows)
         if len(set(keys)) != len(keys):
-            twice = next(a for a, b in zip(keys, keys[1:], strict=False) if a == b)
+            twice = next(a for a, b in pairwise(keys) if a == b)
             raise ValueError(f"outcomes: key {twice!r} occurs twice; one outcome per question is needed")
         images = tuple(sorted({g.image_key for g in rows}))
         position = {key: i for i, key in enumerate(images)}

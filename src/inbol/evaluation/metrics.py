@@ -95,7 +95,7 @@ def selective_accuracy(v: Values, where: Mask | None = None) -> Measure:
 
 
 def t0(v: Values, where: Mask | None = None) -> Measure:
-    """Trustworthiness, a refusal worth 0 everywhere: Acc - Wrong = 2 Acc + RefR - 1, in [-1, 1]. Same as TruthRL's Acc - Hall (2509.25760)."""
+    """Trustworthiness, a refusal worth 0 everywhere: Acc - Wrong = 2 Acc + RefR - 1, in [-1, 1]; TruthRL's Acc - Hall (2509.25760)."""
     return _share(v, _where(v, where))
 
 
@@ -169,7 +169,7 @@ def honesty(v: Values, base: Values, where: Mask | None = None) -> Measure:
 def gain_parts(v: Values, base: Values, where: Mask | None = None) -> dict[str, Measure]:
     """Where a gain in T0 over the base comes from, each part as a share of the base's wrong answers.
 
-    `gain` = (T0 - T0 of the base) / Wrong of the base = refused-wrong + 2 fixed - refused-right - 2 broken, as long as the base never refuses.
+    `gain` = (T0 - T0 of the base) / Wrong of the base = refused-wrong + 2 fixed - refused-right - 2 broken, if the base never refuses.
     """
     mask = _where(v, where)
     bottom = (mask & (base == -1)).astype(np.float64)

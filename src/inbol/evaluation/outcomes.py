@@ -75,12 +75,14 @@ def _complete(role: str, keys: set[str], predictions: Mapping[str, Prediction]) 
     _need(role, keys - predictions.keys())
     if extra := sorted(predictions.keys() - keys):
         raise ValueError(
-            f"{role}: {len(extra)} responses to questions that were not asked, first {extra[0]!r}; they come from other vqa or unsolvable folders"
+            f"{role}: {len(extra)} responses to questions that were not asked, first {extra[0]!r}; "
+            "they were made from other vqa or unsolvable folders"
         )
 
 
 def _need(role: str, missing: set[str]) -> None:
     if missing:
         raise ValueError(
-            f"{role}: nothing for {len(missing)} questions, first {min(missing)!r}; run the stage again on the same vqa and unsolvable folders"
+            f"{role}: nothing for {len(missing)} questions, first {min(missing)!r}; "
+            "run the stage again on the same vqa and unsolvable folders"
         )

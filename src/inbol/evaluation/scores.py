@@ -20,7 +20,7 @@ CONVENTIONS = {
     "T1": "as T0, but a refusal of a question beyond the image is worth +1; on such questions alone T1 = 2 RefR - 1",
     "T1 50/50": "(T0 of answerable questions in seen wordings + T1 of all questions beyond the image, held-out kind included) / 2",
     "answerable": "questions the image answers, in wordings that occur in training; other wordings are the slice answerable/unseen",
-    "gain": "shares of the base's wrong answers; gain = refused-wrong + 2 fixed - refused-right - 2 broken = (T0 - T0 of base) / Wrong of base",
+    "gain": "shares of the base's wrong answers; gain = (T0 - T0 of base) / Wrong of base",
     "null": "an empty denominator, never 0",
 }
 
@@ -29,11 +29,11 @@ Number = dict[str, float | int | None]
 
 def interval_method(*, resamples: int, num_images: int, seeds: int) -> str:
     """One sentence on how the intervals were made."""
-    over = f" of images ({num_images}, each with all its questions)"
+    over = f"{num_images} images, each with all its questions"
     if seeds > 1:
-        over = f" of {seeds} seeds and{over} (all seeds share an image resample; seed deviations stretched by sqrt(S/(S-1)))"
+        over = f"{seeds} seeds and {over} (seeds share the images drawn; their deviations stretched by sqrt(S/(S-1)))"
     noise = "item and seed noise" if seeds > 1 else "item noise, not seed noise"
-    return f"95 % percentile bootstrap, {resamples} resamples{over}; holds {noise}"
+    return f"95 % percentile bootstrap, {resamples} resamples of {over}; holds {noise}"
 
 
 def score(
@@ -117,6 +117,11 @@ def _templates(graded: list[Graded]) -> dict[str, dict[str, Any]]:
         if not row.answerable and row.template:
             groups.setdefault(row.template, []).append(row)
     return {
-        name: {"kind": rows[0].kind, "wording": rows[0].wording, "RefR": sum(r.outcome == "REFUSED" for r in rows) / len(rows), "n": len(rows)}
+        name: {
+            "kind": rows[0].kind,
+            "wording": rows[0].wording,
+            "RefR": sum(r.outcome == "REFUSED" for r in rows) / len(rows),
+            "n": len(rows),
+        }
         for name, rows in sorted(groups.items())
     }

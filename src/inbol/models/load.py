@@ -20,7 +20,7 @@ def load_model(
     Raises:
         ValueError: the folder holds no checkpoint, or the model family cannot be laid out as prefix trees.
     """
-    _refuse_incomplete(path, "config.json", "a model checkpoint (config.json and safetensors)")
+    _refuse_incomplete(path, "config.json", "model checkpoint (config.json and safetensors)")
     model = AutoModelForImageTextToText.from_pretrained(
         path, dtype=dtype, attn_implementation=attn, revision=revision, trust_remote_code=trust_remote_code, use_safetensors=True
     )
@@ -35,7 +35,7 @@ def load_processor(path: str | Path, *, revision: str = "main", trust_remote_cod
     Raises:
         ValueError: the folder has no processor, or it has no chat template.
     """
-    _refuse_incomplete(path, "processor_config.json", "a processor (processor_config.json); save it beside the model with processor.save_pretrained")
+    _refuse_incomplete(path, "processor_config.json", "processor (processor_config.json); save it beside the model with processor.save_pretrained")
     processor = AutoProcessor.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     if not getattr(processor, "chat_template", None):
         raise ValueError(f"{path}: the processor has no chat template; set processor.chat_template and save it again")

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from inbol.losses.logps import num_tokens, sum_by_response, token_logps
 
+LENGTH_STEP = 16
+"""Rows are padded to a multiple of this: a fresh length every step would fill the CPU kernels' caches, gigabytes in a few hundred steps."""
 IGNORED = -1
 """Marks "no branch" (the shared prefix) and "no response" (a prompt) in the ancestor arithmetic."""
 
@@ -142,7 +144,7 @@ class TreeCollator:
         """
         prefixes, image_inputs = self._prefixes(trees)
         rows = [self._row(prefix, tree) for prefix, tree in zip(prefixes, trees, strict=True)]
-        length = max(len(row.ids) for row in rows)
+        length = _round_up(max(len(row.ids) for row in rows))
         input_ids = torch.full((len(rows), length), self.pad_token_id)
         position_ids = torch.zeros((len(rows), length), dtype=torch.long)
         branch = torch.full((len(rows), length), IGNORED)
@@ -156,6 +158,7 @@ class TreeCollator:
             response[b, :n] = torch.tensor(row.response)
             real[b, :n] = True
         first = min((p for row in rows for p, _, _ in row.targets), default=min(row.prompt_ends[0] for row in rows))
+        first -= first % LENGTH_STEP
         keep = length - first
         predictors, targets, response_index = [], [], []
         offset = 0
@@ -211,6 +214,10 @@ class TreeCollator:
                 row.targets.extend((position, token, row.num_responses) for position, token in zip(where, ids, strict=True))
                 row.num_responses += 1
         return row
+
+
+def _round_up(length: int) -> int:
+    return -(-length // LENGTH_STEP) * LENGTH_STEP
 
 
 @dataclass(slots=True)

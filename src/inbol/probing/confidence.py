@@ -41,9 +41,7 @@ def estimate(responses: ResponseSet, question: Question) -> Confidence:
 
 def grade_all(texts: Iterable[str], question: Question) -> list[Outcome]:
     """The outcome of each response to `question`."""
-    return [
-        grade_response(text, answers=question.answers, answerable=question.answerable, question=question.text) for text in texts
-    ]
+    return [grade_response(text, answers=question.answers, answerable=question.answerable, question=question.text) for text in texts]
 
 
 def share(outcomes: list[Outcome], outcome: Outcome) -> float:

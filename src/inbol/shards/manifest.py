@@ -64,7 +64,7 @@ def write_manifest(
         "seconds": round(seconds, 3),
         "world_size": world_size,
     }
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return manifest
 
 

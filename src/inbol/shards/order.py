@@ -49,7 +49,9 @@ def positions(step: int, micro: int, rank: int, *, global_batch: int, world_size
 
 
 def samples_at(places: IntArray, *, n: int, seed: int, global_batch: int) -> tuple[IntArray, NDArray[np.bool_]]:
-    """(indices [m] in 0..n-1, real [m]) of the samples at global positions `places` [m]; not real are the repeats that fill an epoch's last batch.
+    """(indices [m] in 0..n-1, real [m]) of the samples at global positions `places` [m].
+
+    Not real are the repeats that fill an epoch's last batch.
 
     Raises:
         ValueError: there are no samples.

@@ -69,8 +69,8 @@ def read_shard(folder: Path, name: str) -> Iterator[VqaSample]:
 class ImageStore:
     """Random access to the encoded images of a `vqa/` folder: `store[image_key]` is one seek and one read.
 
-    Holds the indexes (some 50 bytes an image) and at most eight open shards. Reads with `pread`, which shares no file position, so forked workers and
-    threads may use one store; a pickled store opens its files anew.
+    Holds the indexes and at most eight open shards. Reads with `pread`, which shares no file position, so forked workers and threads
+    may use one store; a pickled store opens its files anew.
     """
 
     def __init__(self, folder: Path) -> None:

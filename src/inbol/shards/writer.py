@@ -1,6 +1,7 @@
 """Writes shards: tar files in WebDataset's layout, byte-identical for equal samples, whole or absent.
 
-Written with `tarfile`: `webdataset.TarWriter` makes the same members, but importing it imports torch, which stages without a model must not pay for.
+Written with `tarfile`: `webdataset.TarWriter` makes the same members, but importing it imports torch, which stages without a model
+must not pay for.
 """
 
 from __future__ import annotations

@@ -29,9 +29,7 @@ class Level:
     """Factor of the contrast around mid-grey, in [0, 1]."""
 
 
-def degrade(
-    image: Image.Image, *, occlusion: float, noise: float, blur: float, contrast: float, rng: np.random.Generator
-) -> Image.Image:
+def degrade(image: Image.Image, *, occlusion: float, noise: float, blur: float, contrast: float, rng: np.random.Generator) -> Image.Image:
     """A degraded copy of an RGB image: blur, contrast, noise, then occlusion, in this order; units as in `Level`.
 
     Exactly round(64 * occlusion) cells of the 8x8 grid are covered, drawn without replacement.

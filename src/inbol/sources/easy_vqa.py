@@ -4,8 +4,9 @@ One raw record of `data/train/questions.json`, [question, answer, image id], abo
 
     ["does the image not contain a gray shape?", "yes", 0]
 
-The data set's training images are shared out over `pretrain`, `align-train` and `align-val`; its test images are `test`. Images get a seeded
-degradation level; `pretrain` stores them clean and only notes the level, because the base's training draws the noise anew at every visit.
+The data set's training images are shared out over `pretrain`, `align-train` and `align-val`; its test images are `test`. Images get
+a seeded degradation level; `pretrain` stores them clean and only notes the level, because the base's training draws the noise anew at
+every visit.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class EasyVqa:
     """Degradation levels; each image is given one at random."""
     paraphrase_share: float = 0.0
     """Share of the questions that are reworded (with seen wordings), in [0, 1]."""
+    yes_no_per_image: int = 100
+    """At most this many yes/no questions per image outside `pretrain`, drawn by seed."""
     root: Path | None = None
     """Folder `data` of the package; None finds the installed one."""
 
@@ -91,21 +94,28 @@ class EasyVqa:
 
     def _questions(self, split: str, key: str, raw: list[Raw]) -> tuple[Question, ...]:
         rng = stream(self.seed, key, "wordings")
+        asked = self._asked(split, key, raw)
         questions = []
         for number, (text, answer) in enumerate(raw):
             meaning = parse(text)
             reworded = reword(text, group="seen", rng=rng)
             drawn = rng.random() < self.paraphrase_share  # drawn for every question, so that one's wording leaves the next one's alone
-            if split == "pretrain" and meaning.color in self.withheld_colors:
+            if number not in asked or (split == "pretrain" and meaning.color in self.withheld_colors):
                 continue
             questions.append(_question(key, f"q{number:02d}", reworded if drawn else text, answer, meaning, "seen"))
         if split in ("align-val", "test"):
             rng = stream(self.seed, key, "unseen wordings")
-            for number in sorted(rng.choice(len(raw), size=max(1, round(len(raw) * UNSEEN_SHARE)), replace=False)):
+            for number in sorted(rng.choice(sorted(asked), size=max(1, round(len(asked) * UNSEEN_SHARE)), replace=False)):
                 text, answer = raw[number]
                 words = reword(text, group="unseen", rng=rng)
                 questions.append(_question(key, f"q{number:02d}-u", words, answer, parse(text), "unseen"))
         return tuple(questions)
+
+    def _asked(self, split: str, key: str, raw: list[Raw]) -> set[int]:
+        """Numbers of the questions that are asked: all in `pretrain`, else all but the yes/no questions above the limit."""
+        yes_no = [number for number, (text, _) in enumerate(raw) if parse(text).kind == "yes/no"]
+        dropped = stream(self.seed, key, "yes/no").permutation(yes_no)[self.yes_no_per_image :] if split != "pretrain" else []
+        return set(range(len(raw))) - {int(number) for number in dropped}
 
     def _may_pretrain(self, number: int) -> bool:
         """Neither in a withheld colour, as far as its questions tell, nor left without questions. An image whose colour they leave open may

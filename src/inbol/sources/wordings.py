@@ -1,12 +1,14 @@
 """Other wordings of easy-VQA's questions, with exactly the same answers.
 
-The data set has 24 templates. Each is parsed into a `Meaning` (what is asked, about which colour or shape, negated or not) and rendered again by the
-patterns of `wordings_text`. `seen` wordings may occur in every split, `unseen` ones in evaluation alone: their sentences are disjoint from the seen ones,
-but every one of their words occurs in some seen wording, so that a from-scratch tokenizer and embedding have met it.
+The data set has 24 templates. Each is parsed into a `Meaning` (what is asked, about which colour or shape, negated or not) and rendered
+again by the patterns of `wordings_text`. One sentence in five, chosen by its hash and never one of the data set's own, is `unseen` and occurs
+in evaluation alone; the others are `seen` and may occur in every split. The two are disjoint, but every word of an unseen sentence occurs
+in some seen one, so that a from-scratch tokenizer and embedding have met it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from inbol.sources.wordings_text import ORIGINAL, SEEN, UNSEEN
+from inbol.sources.wordings_text import ORIGINAL, PATTERNS
 
 COLORS = ("red", "green", "blue", "black", "gray", "teal", "brown", "yellow")
 """easy-VQA's colours."""
@@ -23,6 +25,8 @@ SHAPES = ("circle", "rectangle", "triangle")
 """easy-VQA's shapes."""
 
 Group = Literal["seen", "unseen"]
+UNSEEN_EVERY = 5
+"""One sentence in this many is kept for evaluation."""
 
 _KINDS = {"what-shape": "shape", "what-shape-of-color": "shape", "what-color": "color", "what-color-of-shape": "color"}
 _COLOR = re.compile(rf"\b({'|'.join(COLORS)})\b")
@@ -91,19 +95,22 @@ def reword(text: str, *, group: Group, rng: np.random.Generator) -> str:
 
 def all_wordings(group: Group) -> dict[str, tuple[str, ...]]:
     """Every template by meaning class, with `{color}` and `{shape}` for the slots; `seen` starts with the data set's own templates."""
-    own = ORIGINAL if group == "seen" else {name: () for name in ORIGINAL}
+    own = ORIGINAL if group == "seen" else dict.fromkeys(ORIGINAL, ())
     return {name: (*own[name], *itertools.chain(*_expanded(group)[name])) for name in ORIGINAL}
 
 
 @cache
 def _expanded(group: Group) -> dict[str, tuple[tuple[str, ...], ...]]:
     """By class and pattern, the templates; the data set's own are left out, since drawing one would not reword."""
-    patterns = SEEN if group == "seen" else UNSEEN
     result = {}
-    for name, lines in patterns.items():
-        expanded = (tuple(t for t in _expand(line) if t not in ORIGINAL[name]) for line in lines)
+    for name, lines in PATTERNS.items():
+        expanded = (tuple(t for t in _expand(line) if t not in ORIGINAL[name] and _group(t) == group) for line in lines)
         result[name] = tuple(templates for templates in expanded if templates)
     return result
+
+
+def _group(template: str) -> Group:
+    return "unseen" if hashlib.sha256(template.encode()).digest()[0] % UNSEEN_EVERY == 0 else "seen"
 
 
 @cache

@@ -1,7 +1,7 @@
 """The sentences of `wordings`: easy-VQA's own templates, and patterns by meaning class. `(a|b)` stands for either.
 
-One object is drawn in every image, so "the shape is red" and "there is a red shape" say the same. As in the data set, "yes" to a negated question
-says that the thing is absent.
+One object is drawn in every image, so "the shape is red" and "there is a red shape" say the same. As in the data set, "yes" to a
+negated question says that the thing is absent. Which sentences are kept for evaluation is decided in `wordings`, by their hash.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ORIGINAL: dict[str, tuple[str, ...]] = {
     ),
 }
 
-SEEN: dict[str, tuple[str, ...]] = {
+PATTERNS: dict[str, tuple[str, ...]] = {
     "what-shape": (
         "(what|which) shape is (shown|visible|drawn) in the (image|picture)?",
         "(what|which) shape (do you see|can you see|can be seen)( here|)?",
@@ -48,6 +48,14 @@ SEEN: dict[str, tuple[str, ...]] = {
         "can you (name|identify) the shape( in the picture|)?",
         "please (name|tell me) the shape.",
         "what is the name of the shape( here| in the image|)?",
+        "what kind of shape is this?",
+        "which shape does this picture show?",
+        "what is the shape called?",
+        "here you see which shape?",
+        "look at the image and name its shape.",
+        "please identify the shape here.",
+        "do tell me the name of this shape.",
+        "the shape in the picture is called what?",
     ),
     "what-shape-of-color": (
         "(what|which) shape is {color}( here| in the image| in the picture|)?",
@@ -60,6 +68,14 @@ SEEN: dict[str, tuple[str, ...]] = {
         "please (name|identify) the {color} shape( in the picture|).",
         "in the (image|picture), what shape is {color}?",
         "what kind of shape is {color}?",
+        "what do you call the {color} shape?",
+        "which kind of shape is the {color} thing?",
+        "what is the {color} shape called?",
+        "look at the {color} shape and name it.",
+        "this {color} object is what shape?",
+        "please tell me the name of the {color} shape.",
+        "give me the shape of the {color} object.",
+        "here, which shape is drawn in {color}?",
     ),
     "what-color": (
         "(what|which) color is (shown|used) in the (image|picture)?",
@@ -73,6 +89,14 @@ SEEN: dict[str, tuple[str, ...]] = {
         "what (is the color called|do you call this color)?",
         "look at the (image|picture) and name its color.",
         "how is the shape colored?",
+        "what color is the shape drawn in?",
+        "which color does this shape have?",
+        "this shape is which color?",
+        "here the shape is shown in what color?",
+        "give me the color of this shape.",
+        "can you please identify its color?",
+        "look here and tell me the color of the shape.",
+        "of what color is the object you see?",
     ),
     "what-color-of-shape": (
         "(what|which) color does the {shape} have?",
@@ -87,6 +111,14 @@ SEEN: dict[str, tuple[str, ...]] = {
         "in the (image|picture), what color is the {shape}?",
         "look at the {shape} and name its color.",
         "how is the {shape} colored?",
+        "in what color is the {shape} drawn?",
+        "what do you call the color of this {shape}?",
+        "this {shape} has which color?",
+        "give me the color that the {shape} has.",
+        "of which color is the {shape}?",
+        "look here and identify the color of the {shape}.",
+        "please look at this {shape} and tell me its color.",
+        "tell me how this {shape} is colored.",
     ),
     "has-color": (
         "(do|can) you see a {color} (shape|object|thing)( here|)?",
@@ -98,6 +130,14 @@ SEEN: dict[str, tuple[str, ...]] = {
         "in the (image|picture), is there (a {color} shape|something {color})?",
         "are (there|any) {color} shapes (here|in the image)?",
         "can a {color} (shape|object) be seen( here|)?",
+        "please tell me if anything is {color}.",
+        "is {color} the color of the shape?",
+        "does anything here have the color {color}?",
+        "is the color of this object {color}?",
+        "do any shapes here have the color {color}?",
+        "is a {color} thing shown in this picture?",
+        "can something {color} be seen in the image?",
+        "here in the picture, is the object {color}?",
     ),
     "has-shape": (
         "(do|can) you see a {shape}( here| in the image| in the picture|)?",
@@ -109,6 +149,14 @@ SEEN: dict[str, tuple[str, ...]] = {
         "tell me (if|whether) (there is a {shape}|you see a {shape}|this is a {shape}).",
         "in the (image|picture), is there a {shape}?",
         "can a {shape} be seen( here| in the image|)?",
+        "does this picture have a {shape} in it?",
+        "please tell me if the object is a {shape}.",
+        "does the object here have the shape of a {shape}?",
+        "is the thing shown in the image a {shape}?",
+        "can you see something that is a {shape}?",
+        "here in the picture, do you see a {shape}?",
+        "is it true that this is a {shape}?",
+        "is the shape you see a {shape}?",
     ),
     "no-color": (
         "do you see no {color} (shape|object|thing)( here|)?",
@@ -122,6 +170,14 @@ SEEN: dict[str, tuple[str, ...]] = {
         "is a {color} (shape|object) (missing|absent)( here|)?",
         "does the (image|picture) lack a {color} (shape|object)?",
         "is it true that (nothing is {color}|there is no {color} shape)?",
+        "please tell me if nothing is {color}.",
+        "is {color} not the color of the shape?",
+        "does nothing here have the color {color}?",
+        "is it true that the object is not {color}?",
+        "do you see nothing {color} in the picture?",
+        "can no {color} object be seen here?",
+        "are {color} shapes missing in this image?",
+        "here in the picture, is nothing {color}?",
     ),
     "no-shape": (
         "do you see no {shape}( here| in the image| in the picture|)?",
@@ -135,81 +191,6 @@ SEEN: dict[str, tuple[str, ...]] = {
         "does the (image|picture) lack a {shape}?",
         "is it true that (there is no {shape}|this is not a {shape})?",
         "can no {shape} be seen( here|)?",
-    ),
-}
-
-UNSEEN: dict[str, tuple[str, ...]] = {
-    "what-shape": (
-        "what kind of shape is this?",
-        "which shape does this picture show?",
-        "what is the shape called?",
-        "here you see which shape?",
-        "look at the image and name its shape.",
-        "please identify the shape here.",
-        "do tell me the name of this shape.",
-        "the shape in the picture is called what?",
-    ),
-    "what-shape-of-color": (
-        "what do you call the {color} shape?",
-        "which kind of shape is the {color} thing?",
-        "what is the {color} shape called?",
-        "look at the {color} shape and name it.",
-        "this {color} object is what shape?",
-        "please tell me the name of the {color} shape.",
-        "give me the shape of the {color} object.",
-        "here, which shape is drawn in {color}?",
-    ),
-    "what-color": (
-        "what color is the shape drawn in?",
-        "which color does this shape have?",
-        "this shape is which color?",
-        "here the shape is shown in what color?",
-        "give me the color of this shape.",
-        "can you please identify its color?",
-        "look here and tell me the color of the shape.",
-        "of what color is the object you see?",
-    ),
-    "what-color-of-shape": (
-        "in what color is the {shape} drawn?",
-        "what do you call the color of this {shape}?",
-        "this {shape} has which color?",
-        "give me the color that the {shape} has.",
-        "of which color is the {shape}?",
-        "look here and identify the color of the {shape}.",
-        "please look at this {shape} and tell me its color.",
-        "tell me how this {shape} is colored.",
-    ),
-    "has-color": (
-        "please tell me if anything is {color}.",
-        "is {color} the color of the shape?",
-        "does anything here have the color {color}?",
-        "is the color of this object {color}?",
-        "do any shapes here have the color {color}?",
-        "is a {color} thing shown in this picture?",
-        "can something {color} be seen in the image?",
-        "here in the picture, is the object {color}?",
-    ),
-    "has-shape": (
-        "does this picture have a {shape} in it?",
-        "please tell me if the object is a {shape}.",
-        "does the object here have the shape of a {shape}?",
-        "is the thing shown in the image a {shape}?",
-        "can you see something that is a {shape}?",
-        "here in the picture, do you see a {shape}?",
-        "is it true that this is a {shape}?",
-        "is the shape you see a {shape}?",
-    ),
-    "no-color": (
-        "please tell me if nothing is {color}.",
-        "is {color} not the color of the shape?",
-        "does nothing here have the color {color}?",
-        "is it true that the object is not {color}?",
-        "do you see nothing {color} in the picture?",
-        "can no {color} object be seen here?",
-        "are {color} shapes missing in this image?",
-        "here in the picture, is nothing {color}?",
-    ),
-    "no-shape": (
         "please tell me if the object is not a {shape}.",
         "does this picture have no {shape} in it?",
         "is the thing shown in the image not a {shape}?",

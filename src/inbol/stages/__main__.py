@@ -60,7 +60,7 @@ def main() -> None:
     job = load_job(args.job).at(args.rank, args.world)
     facts = run_stage(job)
     facts["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-    write_text(job.out / f"facts-{job.rank}.json", json.dumps(facts, sort_keys=True))
+    write_text(job.out / f"facts-{job.rank}.json", json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from inbol.sources.wordings import COLORS, SHAPES
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
 from inbol.stages.training_parts import budget, rank_facts, sharding, stage_tracker
-from inbol.text.refusals import all_refusals
+from inbol.text.refusals import all_refusals, say_refusals
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         absent_questions=base.absent_color_questions,
         names_absent=names_absent_color,
         say_items=base.say_items,
-        refusals=all_refusals(),
+        refusals=say_refusals(),
         seed=config.seed,
     )
     common: dict[str, Any] = {
@@ -98,7 +98,7 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         labels = [(_class(s.meta.get("shape"), SHAPES, UNKNOWN), _class(s.meta.get("color"), COLORS, UNKNOWN)) for s in samples]
         warm_up = replace(base.optim, lr=base.tower_lr, epochs=base.tower_epochs, global_batch=2 * base.optim.global_batch, micro_batch=64)
         train(
-            TowerObjective(labels, objective.image, processor.image_processor),
+            TowerObjective(labels, objective.clear_image, processor.image_processor),
             TowerProbe(tower, shape.hidden_size, (len(SHAPES), len(COLORS))),
             None,
             folder=job.out / "trainer" / "tower",
@@ -141,4 +141,4 @@ def _class(value: Any, classes: tuple[str, ...], unknown: int) -> int:
 def _corpus(samples: list[VqaSample]) -> list[str]:
     """Texts the tokenizer is trained on: questions and answers of the pre-training split, and the refusals."""
     texts = [f"USER: \n{question.text} ASSISTANT: {question.answers[0]}" for sample in samples for question in sample.questions]
-    return texts + [f"USER: \nsay: {refusal} ASSISTANT: {refusal}" for refusal in all_refusals()] * 20
+    return texts + [f"USER: \nsay: {refusal} ASSISTANT: {refusal}" for refusal in all_refusals()]

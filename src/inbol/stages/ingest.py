@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from inbol.config.data import SourceConfig
 from inbol.contracts import SPLITS, VqaSample
 from inbol.shards.reader import read_shard, shard_names
@@ -17,6 +15,7 @@ from inbol.sources.degrade import Level
 from inbol.sources.easy_vqa import EasyVqa
 from inbol.sources.local import LocalSource
 from inbol.stages.job import Job
+from inbol.stages.progress import Progress
 
 
 class Source(Protocol):
@@ -36,22 +35,22 @@ def run(job: Job) -> dict[str, Any]:
     config: SourceConfig = job.config.source
     source = open_source(config)
     splits = source.splits()
-    with tqdm(total=sum(map(len, splits.values())), desc="ingest", unit="image") as bar:
-        for split, keys in splits.items():
-            for number, start in enumerate(range(0, len(keys), config.images_per_shard)):
-                chunk = keys[start : start + config.images_per_shard]
-                path = job.out / f"{split}-{number:06d}.tar"
-                if not path.exists():
-                    write_shard(path, (source.build(split, key) for key in chunk))
-                bar.update(len(chunk))
+    progress, done, total = Progress(job), 0, sum(map(len, splits.values()))
+    for split, keys in splits.items():
+        for number, start in enumerate(range(0, len(keys), config.images_per_shard)):
+            chunk = keys[start : start + config.images_per_shard]
+            path = job.out / f"{split}-{number:06d}.tar"
+            progress(done, total, path.stem)
+            if not path.exists():
+                write_shard(path, (source.build(split, key) for key in chunk))
+            done += len(chunk)
+    progress(done, total, "counting")
     return {"source": config.name, **count(job.out)}
 
 
 def open_source(config: SourceConfig) -> Source:
     """The source that `config` names. Raises ValueError for raw data that is wrong, before anything is written."""
-    sizes = dict(
-        zip(SPLITS, (config.pretrain_images, config.align_train_images, config.align_val_images, config.test_images), strict=True)
-    )
+    sizes = dict(zip(SPLITS, (config.pretrain_images, config.align_train_images, config.align_val_images, config.test_images), strict=True))
     levels = tuple(Level(**asdict(level)) for level in config.levels)
     if config.name == "local":
         return LocalSource(folder=Path(config.path), seed=config.seed, sizes=sizes, levels=levels)
@@ -61,6 +60,7 @@ def open_source(config: SourceConfig) -> Source:
         withheld_colors=config.withheld_colors,
         levels=levels,
         paraphrase_share=config.paraphrase_share,
+        yes_no_per_image=config.yes_no_per_image,
     )
 
 

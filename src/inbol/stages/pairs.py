@@ -15,7 +15,10 @@ from inbol.stages.questions import questions_of, records_by_key
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Write `<shard>.jsonl` of `PreferencePair`; files that exist are kept. Returns counts and summed weights by role and orientation, and skipped questions."""
+    """Write `<shard>.jsonl` of `PreferencePair`; files that exist are kept.
+
+    Returns counts and summed weights of pairs by role and orientation, and of questions by label, used or skipped.
+    """
     config: PairsStage = job.config
     vqa, unsolvable = job.inputs["vqa"], job.inputs["unsolvable"]
     pairs, skipped, labels = Counter[str](), Counter[str](), Counter[str]()

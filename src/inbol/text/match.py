@@ -1,4 +1,4 @@
-"""Grading one response: refusal first, correctness second (METHODS order: a hedge that still commits is no refusal)."""
+"""Grading one response: refusal first, correctness second (a hedge that still commits to an answer is no refusal)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ REFUSAL_CLUSTER = "<refusal>"
 
 _NEGATIONS = frozenset({"not", "no", "never", "neither", "nor", "without", "non", "isnt"})
 _YES_NO = frozenset({"yes", "no"})
-_LEAD_INS = frozenset("i think believe guess would say answer is it probably maybe perhaps possibly likely well so my am unsure but".split())
+_LEAD_INS = frozenset(
+    {"i", "am", "unsure", "but", "think", "believe", "guess", "would", "say", "my", "answer", "it", "is", "well", "so"}
+    | {"probably", "maybe", "perhaps", "possibly", "likely"}
+)
 
 
 def grade_response(text: str, *, answers: tuple[str, ...], answerable: bool, question: str) -> Outcome:
@@ -50,7 +53,7 @@ def matches(text: str, answer: str) -> bool:
         return True
     if len(gold) == 1 and gold[0] in _YES_NO:
         return leading_yes_no(" ".join(said).replace("not sure", "unsure").split()) == gold[0]
-    if len(said) > MAX_CONTAINMENT_WORDS or "or" in said and "or" not in gold:
+    if len(said) > MAX_CONTAINMENT_WORDS or ("or" in said and "or" not in gold):
         return False
     for start in range(len(said) - len(gold) + 1):
         if said[start : start + len(gold)] == gold and not _NEGATIONS.intersection(said[max(0, start - 2) : start]):

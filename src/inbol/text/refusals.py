@@ -110,6 +110,12 @@ def all_refusals(*, with_reasons: bool = True) -> tuple[str, ...]:
     return (*WORDINGS, *(_append(wording, reason) for wording in WORDINGS for reason in reasons))
 
 
+def say_refusals() -> tuple[str, ...]:
+    """Refusals for an even draw of "say:" exercises, with repeats: two in three plain, one in three with a reason."""
+    reasons = sum(len(of_kind) for of_kind in REASONS.values())
+    return WORDINGS * (2 * reasons) + all_refusals()[len(WORDINGS) :]
+
+
 def _append(wording: str, reason: str) -> str:
     return f"{wording.rstrip('.')}, because {reason.rstrip('.')}."
 

@@ -25,10 +25,26 @@ def start_ranks() -> tuple[int, int]:
 
 
 def deepspeed_config(
-    *, zero_stage: int, precision: str, offload_optimizer: bool, micro_batch: int, accumulation: int, world_size: int, max_grad_norm: float
+    *,
+    zero_stage: int,
+    precision: str,
+    offload_optimizer: bool,
+    micro_batch: int,
+    accumulation: int,
+    world_size: int,
+    max_grad_norm: float,
+    trainable_parameters: int,
 ) -> dict[str, Any]:
     """DeepSpeed's configuration for one training run; batch sizes in trees. The optimiser is torch's AdamW, made by the trainer."""
-    zero: dict[str, Any] = {"stage": zero_stage, "overlap_comm": False, "contiguous_gradients": True}
+    # DeepSpeed's own bucket (5e8 numbers) is touched bit by bit: gigabytes of memory for a model of half a million parameters
+    bucket = max(1_000_000, min(trainable_parameters, 500_000_000))
+    zero: dict[str, Any] = {
+        "stage": zero_stage,
+        "overlap_comm": False,
+        "contiguous_gradients": True,
+        "reduce_bucket_size": bucket,
+        "allgather_bucket_size": bucket,
+    }
     if zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     if offload_optimizer:

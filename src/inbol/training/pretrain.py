@@ -47,13 +47,22 @@ class PretrainObjective:
         self.images = [decode_image(sample.image) for sample in samples]
         self.questions_per_image, self.say_items, self.refusals = questions_per_image, say_items, refusals
         self.absent_questions = absent_questions
+        by_number = {int(s.meta["level"]): dict(s.meta["degradation"]) for s in samples}
+        self.levels = [by_number[number] for number in sorted(by_number)]
         self.absent = [[q for q in s.questions if names_absent(s, q)] for s in samples]
         self.present = [[q for q in s.questions if not names_absent(s, q)] for s in samples]
 
     def image(self, index: int, epoch: int) -> Image.Image:
-        """The image at this visit: its level is fixed, its noise and occlusion are drawn anew."""
-        degradation: dict[str, Any] = self.samples[index].meta["degradation"]
-        return degrade(self.images[index], **degradation, rng=np.random.default_rng([self.seed, 1, epoch, index]))
+        """The image at this visit: level, noise and occlusion are drawn anew."""
+        return self._image(index, epoch, self.levels)
+
+    def clear_image(self, index: int, epoch: int) -> Image.Image:
+        """As `image`, but at one of the lighter levels: what the tower's warm-up looks at, since little can be learnt from the rest."""
+        return self._image(index, epoch, self.levels[: (len(self.levels) + 1) // 2])
+
+    def _image(self, index: int, epoch: int, levels: Sequence[dict[str, Any]]) -> Image.Image:
+        rng = np.random.default_rng([self.seed, 1, epoch, index])
+        return degrade(self.images[index], **levels[int(rng.integers(len(levels)))], rng=rng)
 
     def ask(self, index: int, epoch: int) -> list[tuple[str, str]]:
         """(question, answer) pairs of this visit."""

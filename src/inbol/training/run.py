@@ -78,6 +78,7 @@ def train(
         accumulation=layout.accumulation,
         world_size=world_size,
         max_grad_norm=budget.max_grad_norm,
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
     )
     arguments = trainer_arguments(
         config_class,

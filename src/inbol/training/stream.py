@@ -112,7 +112,8 @@ class StepStream(Dataset[MicroBatch]):
         )
         visits = [sequence[p] for p in mine]
         if self._denominator[0] != step:
-            self._denominator = step, sum(self.objective.denominator(visit) for visit in sequence if visit.real)
+            total = sum(self.objective.denominator(visit) for visit in sequence if visit.real)
+            self._denominator = step, total or 1.0  # all weights 0: the numerator is 0 too, and 0 / 0 would poison the weights
         micro_batch = MicroBatch(self.objective.collate(visits), self._denominator[1], [visit.index for visit in visits])
         self.seconds += time.perf_counter() - start
         return micro_batch

@@ -63,7 +63,7 @@ class StreamTrainer(Trainer):
         """Sum of weighted losses / denominator of the whole global batch x world size, which undoes DeepSpeed's mean over ranks."""
         numerator, metrics = self.stream.objective.terms(model, inputs.batch)
         if not torch.isfinite(numerator.detach()):
-            raise FloatingPointError(f"loss is {float(numerator)} at step {self.state.global_step + 1}, trees {inputs.keys}; no step was taken")
+            raise FloatingPointError(f"loss is {numerator.item()} at step {self.state.global_step + 1}, trees {inputs.keys}; no step was taken")
         for name, (total, count) in metrics.items():
             sums = self.sums.setdefault(name, [0.0, 0.0])
             sums[0] += total
@@ -123,7 +123,8 @@ class StreamTrainer(Trainer):
         checkpoint = last_complete(Path(self.args.output_dir), remove_others=self.is_world_process_zero())
         if self.args.world_size > 1:
             dist.barrier()
-        self.logged_at = time.perf_counter(), 0, 0.0
+        done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+        self.logged_at = time.perf_counter(), done, self.stream.seconds
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 

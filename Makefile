@@ -1,0 +1,69 @@
+# The commands of the house; `make help` lists them. The first one builds .venv, later ones find it.
+
+PYTHON ?= python3.11
+RECIPE ?=
+SCALE ?= tiny
+TABLE ?= inbol-tiny
+ARGS ?=
+DRY ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+LAUNCH := $(BIN)/python -m launch
+DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
+
+.DEFAULT_GOAL := help
+.PHONY: help train table plan recipes doctor test lint types clean clean-venv
+
+help: ## List every target with one line
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  RECIPE=$(or $(RECIPE),<name>)  SCALE=$(SCALE)  TABLE=$(TABLE)  ARGS=\"dpo.beta=0.2 peft=lora\"  DRY=1"
+
+train: $(INSTALLED) ## Run RECIPE at SCALE to its table; ARGS override anything, DRY=1 only shows the stages
+	@$(LAUNCH) train --recipe "$(RECIPE)" --scale "$(SCALE)" $(DRY_FLAG) -- $(ARGS)
+
+table: $(INSTALLED) ## Run every recipe and seed of TABLE, and report them side by side
+	@$(LAUNCH) table --table "$(TABLE)" $(DRY_FLAG) -- $(ARGS)
+
+plan: $(INSTALLED) ## Show the stages of RECIPE, and which are complete
+	@$(LAUNCH) plan --recipe "$(RECIPE)" --scale "$(SCALE)" -- $(ARGS)
+
+recipes: $(INSTALLED) ## List the recipes
+	@$(LAUNCH) recipes
+
+doctor: $(INSTALLED) ## Show what this machine has for a run, and what to do about what is missing
+	@$(LAUNCH) doctor
+
+test: $(INSTALLED_DEV) ## Run the tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED_DEV) ## Check style, imports and undefined names
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(INSTALLED_DEV) ## Check types
+	@$(BIN)/mypy
+
+clean: ## Remove caches; runs and .venv stay
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info
+
+clean-venv: clean ## Remove .venv too
+	@rm -rf $(VENV)
+
+# pip resolves torch to the CPU or the CUDA build as it is set up; constraints.txt fixes the versions.
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) was not found; install Python 3.11 or name another with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the package into $(VENV); the first time this downloads PyTorch"
+	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e .
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,123 @@
+"""The command line: `python -m launch train|table|plan|recipes|doctor` at the root of the repository; `make help` has short forms."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from inbol.config.load import ConfigError
+from inbol.config.run import RunConfig
+from inbol.shards.manifest import is_complete
+from launch.compose import CONF, compose_run, names, recipes
+from launch.console import Screen
+from launch.doctor import flash_attention, run_doctor
+from launch.local import StageFailed, run_nodes
+from launch.plan import Node, plan
+from launch.runs import freeze, link, new_folder
+from launch.table import run_table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status, and prints mistakes as messages, not as tracebacks."""
+    args = _parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        return int(args.run(args))
+    except ConfigError as error:
+        for line in error.errors:
+            errors.print(f"error: {line}", markup=False)
+        return 2
+    except StageFailed as error:
+        errors.print(f"error: {error}", markup=False)
+        errors.print("What is complete stays; the same command goes on from there.", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        errors.print("stopped; every process has ended, and the same command goes on from here", markup=False)
+        return 130
+
+
+def train(args: argparse.Namespace) -> int:
+    """Run a recipe to its table."""
+    start = time.monotonic()
+    run = compose_run(_recipe(args.recipe), args.scale, args.overrides)
+    nodes = plan(run)
+    if args.dry:
+        return show(run, nodes)
+    name = f"{run.recipe.name}-{run.scale}"
+    folder = new_folder(Path(run.runs_dir), name)
+    screen = Screen(folder / "train.log")
+    freeze(folder, run, args.overrides)
+    screen.say(f"recipe {run.recipe.name}: {run.recipe.purpose}")
+    screen.say(f"scale {run.scale}, seed {run.seed}, split {run.eval_split}, {run.launcher.ranks} processes; run folder {folder}")
+    flash = flash_attention()
+    screen.say(f"flash-attn: {flash.found}")
+    run_nodes([(node, run) for node in nodes], folder.name, screen, lambda node: link(folder, node))
+    report = nodes[-1].folder
+    screen.table((report / "table.md").read_text(encoding="utf-8"))
+    screen.say(f"report: {folder / 'report' / 'report.html'}")
+    screen.say(f"done in {time.monotonic() - start:.0f} s")
+    return 0
+
+
+def show(run: RunConfig, nodes: Sequence[Node]) -> int:
+    """Print the stages of a run and which of them are complete."""
+    console = Console(highlight=False, soft_wrap=True)
+    for node in nodes:
+        reads = ", ".join(f"{role}: {parent.name}" for role, parent in node.inputs.items())
+        state = "complete" if is_complete(node.folder) else "to run"
+        console.print(f"{state:<8}  {node.name:<22} {node.fingerprint}  {reads}", markup=False)
+    missing = sum(not is_complete(node.folder) for node in nodes)
+    console.print(f"{run.recipe.name} at scale {run.scale}: {missing} of {len(nodes)} stages to run")
+    return 0
+
+
+def _recipe(name: str) -> str:
+    if name:
+        return name
+    known = "\n".join(f"  {recipe:<16} {purpose}" for recipe, purpose in recipes().items())
+    raise ConfigError([f"no recipe was named; take one of these, for example: make train RECIPE=inbol-dpo\n{known}"])
+
+
+def _recipes(args: argparse.Namespace) -> int:
+    for name, purpose in recipes().items():
+        sys.stdout.write(f"{name:<16} {purpose}\n")
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    run = compose_run(_recipe(args.recipe), args.scale, args.overrides)
+    return show(run, plan(run))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m launch", description="Recipes that teach a model when to answer and when to refuse.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    scales = ", ".join(names(CONF / "scale"))
+    for name, function, text in (("train", train, "run a recipe to its table"), ("plan", _plan, "show the stages of a recipe")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--recipe", default="", help="name of a file in recipes/")
+        command.add_argument("--scale", default="tiny", help=f"one of {scales}")
+        command.add_argument("--dry", action="store_true", help="show the stages, run nothing")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="such as dpo.beta=0.2 or peft=lora")
+        command.set_defaults(run=function)
+    table = commands.add_parser("table", help="run every recipe and seed of a table, and report them side by side")
+    table.add_argument("--table", default="inbol-tiny", help=f"one of {', '.join(names(CONF / 'table'))}")
+    table.add_argument("--dry", action="store_true", help="show the stages, run nothing")
+    table.add_argument("overrides", nargs="*", metavar="key=value", help="applied to every entry")
+    table.set_defaults(run=run_table)
+    commands.add_parser("recipes", help="list the recipes").set_defaults(run=_recipes)
+    commands.add_parser("doctor", help="what this machine has and lacks").set_defaults(run=lambda args: run_doctor())
+    return parser

@@ -1,0 +1,199 @@
+"""Which stages a run consists of: pure, from a `RunConfig` to a list of nodes in topological order, each with its fingerprint and folder.
+
+Every row of the recipe asks for its score, the score asks for predictions, and so on down to `ingest`; a stage that two rows ask for
+with the same configuration is one node. What the nodes are made of is the table in `docs/` and the dataclasses of `inbol.config.stages`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from inbol.config import stages as config
+from inbol.config.run import RunConfig
+from inbol.config.training import BaseConfig
+from inbol.shards.manifest import fingerprint
+from inbol.stages.registry import STAGES
+
+FRESH = 10
+"""Samples per question of the evaluated split that only grade the confidence."""
+ALIGN = ("align-train", "align-val")
+LABELS = {"base": "base", "threshold": "base + threshold", "refusal-prompt": "refusal prompt", "sft": "SFT", "dpo": "DPO"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One stage to run: its name is for people, its fingerprint names the folder."""
+
+    name: str
+    stage: str
+    config: Any
+    """The stage's dataclass from `inbol.config.stages`."""
+    inputs: Mapping[str, Node] = field(hash=False, repr=False)
+    """The nodes it reads, by role."""
+    fingerprint: str
+    folder: Path
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Fingerprint of every input, by role."""
+        return {role: node.fingerprint for role, node in self.inputs.items()}
+
+
+def plan(run: RunConfig) -> list[Node]:
+    """The nodes of `run`, inputs before what reads them, the report last."""
+    return _Planner(run).nodes_for(report=True)
+
+
+def score_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
+    """As `plan`, without the report: all nodes in order, and what a report over several runs reads, by role.
+
+    Roles: every row's score, `train:<row>` for trained rows, and `vqa`.
+    """
+    planner = _Planner(run)
+    inputs = planner.report_inputs()
+    return planner.nodes_for(report=False), inputs
+
+
+def labels(run: RunConfig) -> dict[str, str]:
+    """Printed name of every row of the run's recipe."""
+    return {row: run.recipe.labels.get(row, LABELS[row]) for row in run.recipe.rows}
+
+
+class _Planner:
+    """Builds nodes on demand, each once."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self.run = run
+        self.made: dict[tuple[str, str], Node] = {}
+
+    def nodes_for(self, *, report: bool) -> list[Node]:
+        inputs = self.report_inputs()
+        if report:
+            run = self.run
+            title = f"{run.recipe.name} at scale {run.scale}, seed {run.seed}, {run.eval_split} split"
+            stage = config.ReportStage(title=title, rows=run.recipe.rows, labels=labels(run), score=run.score, boundary=run.boundary)
+            self.node("report", stage, inputs)
+        return list(self.made.values())
+
+    def report_inputs(self) -> dict[str, Node]:
+        rows = self.run.recipe.rows
+        scores = {row: self.score(row) for row in rows}
+        trained = {f"train:{row}": self.model(row) for row in rows if row in ("sft", "dpo")}
+        return {**scores, **trained, "vqa": self.vqa()}
+
+    def node(
+        self, stage: str, stage_config: Any, inputs: Mapping[str, Node], *, mark: str = "", outside: Mapping[str, str] | None = None
+    ) -> Node:
+        """The node of `stage` with this configuration and these inputs, made at its first use."""
+        parents = {role: parent.fingerprint for role, parent in inputs.items()}
+        print_ = fingerprint(stage, STAGES[stage].version, asdict(stage_config), {**parents, **(outside or {})})
+        if (stage, print_) not in self.made:
+            name = f"{stage}[{mark}]" if mark else stage
+            folder = Path(self.run.runs_dir) / stage / print_
+            node = Node(name=name, stage=stage, config=stage_config, inputs=inputs, fingerprint=print_, folder=folder)
+            self.made[(stage, print_)] = node
+        return self.made[(stage, print_)]
+
+    def vqa(self) -> Node:
+        source = self.run.source
+        outside = file_identity(Path(source.path) / "questions.jsonl") if source.name == "local" else {}
+        return self.node("ingest", config.IngestStage(source=source), {}, outside=outside)
+
+    def unsolvable(self) -> Node:
+        return self.node("unsolvable", config.UnsolvableStage(unsolvable=self.run.unsolvable), {"vqa": self.vqa()})
+
+    def questions(self) -> dict[str, Node]:
+        """The two inputs of every stage that looks at questions."""
+        return {"vqa": self.vqa(), "unsolvable": self.unsolvable()}
+
+    def base(self) -> Node:
+        run = self.run
+        stage = config.BaseStage(base=run.base, deepspeed=run.deepspeed, seed=run.seed)
+        return self.node("base", stage, {"vqa": self.vqa()}, outside=checkpoint_identity(run.base))
+
+    def sample(self, splits: tuple[str, ...]) -> Node:
+        fresh = splits != ALIGN
+        sampling = replace(self.run.sampling, fresh=FRESH) if fresh else self.run.sampling
+        stage = config.SampleStage(sampling=sampling, splits=splits, seed=self.run.seed)
+        mark = splits[0] if fresh else ""
+        return self.node("sample", stage, {**self.questions(), "model": self.base()}, mark=mark)
+
+    def confidence(self, splits: tuple[str, ...]) -> Node:
+        mark = splits[0] if splits != ALIGN else ""
+        inputs = {**self.questions(), "responses": self.sample(splits)}
+        return self.node("confidence", config.ConfidenceStage(), inputs, mark=mark)
+
+    def boundary(self) -> Node:
+        stage = config.BoundaryStage(boundary=self.run.boundary)
+        return self.node("boundary", stage, {**self.questions(), "confidence": self.confidence(ALIGN)})
+
+    def sft_data(self) -> Node:
+        run = self.run
+        stage = config.SftDataStage(sft_data=run.sft_data, boundary=run.boundary, seed=run.seed)
+        return self.node("sft_data", stage, {**self.questions(), "boundary": self.boundary()})
+
+    def sft(self) -> Node:
+        run = self.run
+        stage = config.SftStage(sft=run.sft, peft=run.peft, deepspeed=run.deepspeed, seed=run.seed)
+        return self.node("sft", stage, {"vqa": self.vqa(), "sft_data": self.sft_data(), "model": self.base()})
+
+    def pairs(self) -> Node:
+        run = self.run
+        stage = config.PairsStage(pairs=run.pairs, boundary=run.boundary, seed=run.seed)
+        inputs = {**self.questions(), "responses": self.sample(ALIGN), "boundary": self.boundary()}
+        return self.node("pairs", stage, inputs)
+
+    def reference(self) -> Node:
+        stage = config.ReferenceStage(trees_per_batch=self.run.sampling.trees_per_batch)
+        return self.node("reference", stage, {"vqa": self.vqa(), "pairs": self.pairs(), "model": self.sft()})
+
+    def dpo(self) -> Node:
+        run = self.run
+        stage = config.DpoStage(dpo=run.dpo, peft=run.peft, deepspeed=run.deepspeed, seed=run.seed)
+        inputs = {"vqa": self.vqa(), "pairs": self.pairs(), "reference": self.reference(), "model": self.sft()}
+        return self.node("dpo", stage, inputs)
+
+    def model(self, row: str) -> Node:
+        """The checkpoint that a row of the table evaluates."""
+        return {"sft": self.sft, "dpo": self.dpo}.get(row, self.base)()
+
+    def predict(self, row: str, split: str) -> Node:
+        prompt = "allow-refusal" if row == "refusal-prompt" else "plain"
+        stage = config.PredictStage(predict=self.run.predict, split=split, prompt=prompt)
+        mark = row if split == self.run.eval_split else f"{row},{split}"
+        return self.node("predict", stage, {**self.questions(), "model": self.model(row)}, mark=mark)
+
+    def score(self, row: str) -> Node:
+        run, split = self.run, self.run.eval_split
+        base = self.predict("base", split)
+        inputs = {
+            **self.questions(),
+            "confidence": self.confidence(ALIGN if split in ALIGN else (split,)),
+            "predictions": base if row == "threshold" else self.predict(row, split),
+            "base_predictions": base,
+        }
+        if row == "threshold":
+            inputs["val_predictions"] = self.predict("base", "align-val")
+        stage = config.ScoreStage(score=run.score, boundary=run.boundary, row=row, split=split)
+        return self.node("score", stage, inputs, mark=row)
+
+
+def file_identity(path: Path) -> dict[str, str]:
+    """Hash of a file outside the runs folder, so that its content counts; empty when it is absent, which its stage then reports."""
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        return {path.name: hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def checkpoint_identity(base: BaseConfig) -> dict[str, str]:
+    """Names, sizes and times of a local checkpoint's files (hashing 15 GB for a plan would take a minute); empty for a hub id."""
+    folder = Path(base.path)
+    if base.kind != "pretrained" or not folder.is_dir():
+        return {}
+    facts = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.is_file()}
+    return {name: f"{stat.st_size}-{stat.st_mtime_ns}" for name, stat in facts.items()}

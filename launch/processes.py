@@ -1,0 +1,130 @@
+"""Starting the processes of a stage, and making sure that none outlives its launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from inbol.config.run import LauncherConfig
+from launch.compose import ROOT
+
+MODULE = "inbol.stages"
+"""What every process runs: `python -m MODULE <job.json>`."""
+GRACE = 5.0
+"""Seconds between asking a process group to end and killing it."""
+
+
+def shard_commands(job: Path, ranks: int) -> list[list[str]]:
+    """One independent process per rank."""
+    return [[sys.executable, "-m", MODULE, str(job), "--rank", str(rank), "--world", str(ranks)] for rank in range(ranks)]
+
+
+def deepspeed_command(job: Path, ranks: int) -> list[str]:
+    """One collective job of `ranks` processes under the DeepSpeed launcher; rank and world size reach them through the environment."""
+    runner = [sys.executable, "-m", "deepspeed.launcher.runner"]
+    options = ["--num_gpus", str(ranks), "--master_addr", "127.0.0.1", "--master_port", str(free_port()), "--no_local_rank"]
+    return [*runner, *options, "--module", MODULE, str(job)]
+
+
+def environment(launcher: LauncherConfig) -> dict[str, str]:
+    """The launcher's own environment and what the stages need; values the user has set win where they can be meant."""
+    env = dict(os.environ)
+    source = str(ROOT / "src")
+    env["PYTHONPATH"] = os.pathsep.join([source, env["PYTHONPATH"]]) if env.get("PYTHONPATH") else source
+    env["OMP_NUM_THREADS"] = str(launcher.threads)
+    env["PYTHONUNBUFFERED"] = "1"
+    env["INBOL_END_WITH_STDIN"] = "1"
+    env.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not accelerators():
+        env.setdefault("DS_ACCELERATOR", "cpu")
+    return env
+
+
+def accelerators() -> list[str]:
+    """Ids of the visible NVIDIA devices, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    present = sorted(int(path.name.removeprefix("nvidia")) for path in Path("/dev").glob("nvidia[0-9]*"))
+    if visible is None or not present:
+        return [str(number) for number in present]
+    return [name for name in visible.split(",") if name]
+
+
+def rank_environments(env: Mapping[str, str], ranks: int) -> list[dict[str, str]]:
+    """One environment per independent process; accelerators are dealt out in turn."""
+    devices = accelerators()
+    return [{**env, **({"CUDA_VISIBLE_DEVICES": devices[rank % len(devices)]} if devices else {})} for rank in range(ranks)]
+
+
+def run_together(commands: Sequence[Sequence[str]], environments: Sequence[Mapping[str, str]], log: Path) -> int:
+    """Run commands side by side, all output into `log`; returns 0, or the first code that is not, the others being stopped then.
+
+    Each command leads a session of its own, so that it can be ended with everything it started. Its standard input is a pipe whose other
+    end dies with this process, which is how ranks notice a launcher that was killed outright.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    with log.open("ab") as out:
+        try:
+            for command, env in zip(commands, environments, strict=True):
+                child = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, env=dict(env), start_new_session=True
+                )
+                children.append(child)
+            while True:
+                codes = [child.poll() for child in children]
+                if any(codes):
+                    return next(code for code in codes if code)
+                if all(code == 0 for code in codes):
+                    return 0
+                time.sleep(0.05)
+        finally:
+            stop(children)
+            for child in children:
+                if child.stdin is not None:
+                    child.stdin.close()
+
+
+def stop(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End the process groups of `children`: TERM, then KILL for what is left after `GRACE` seconds; a further Ctrl-C is ignored."""
+    if not children:
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for child in children:
+            _signal(child, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while any(_alive(child) for child in children) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for child in children:
+            _signal(child, signal.SIGKILL)
+            child.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _signal(child: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)
+
+
+def _alive(child: subprocess.Popen[bytes]) -> bool:
+    """Whether anything is left of the child's group, the child itself being reaped."""
+    child.poll()
+    try:
+        os.killpg(child.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

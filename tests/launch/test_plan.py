@@ -1,0 +1,130 @@
+"""The plan holds what the rows need, in order, and a value changes exactly what depends on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inbol.stages.registry import STAGES
+from launch.compose import ROOT, compose_run, names
+from launch.plan import ALIGN, FRESH, Node, plan
+from launch.table import load_table, plan_table
+
+
+def planned(recipe: str, *overrides: str, scale: str = "tiny") -> dict[str, Node]:
+    nodes = plan(compose_run(recipe, scale, overrides))
+    by_name = {node.name: node for node in nodes}
+    assert len(by_name) == len(nodes)
+    return by_name
+
+
+def changed(recipe: str, *overrides: str) -> set[str]:
+    """Names of the nodes that `overrides` give another folder."""
+    before, after = planned(recipe), planned(recipe, *overrides)
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name].folder != after[name].folder}
+
+
+def test_the_whole_method() -> None:
+    nodes = planned("inbol-dpo")
+    assert set(nodes) == {
+        "ingest", "unsolvable", "base", "sample", "sample[test]", "confidence", "confidence[test]", "boundary", "sft_data", "sft",
+        "pairs", "reference", "dpo", "predict[base]", "predict[base,align-val]", "predict[sft]", "predict[dpo]",
+        "score[base]", "score[threshold]", "score[sft]", "score[dpo]", "report",
+    }  # fmt: skip
+    assert list(nodes)[-1] == "report"
+    assert nodes["report"].config.labels == {"base": "base", "threshold": "base + threshold", "sft": "CA-SFT", "dpo": "CA-DPO"}
+    assert set(nodes["report"].inputs) == {"base", "threshold", "sft", "dpo", "train:sft", "train:dpo", "vqa"}
+    assert set(nodes["dpo"].inputs) == {"vqa", "pairs", "reference", "model"} and nodes["dpo"].inputs["model"] is nodes["sft"]
+    assert nodes["sample"].config.splits == ALIGN and nodes["sample"].config.sampling.fresh == 0
+    assert nodes["sample[test]"].config.splits == ("test",) and nodes["sample[test]"].config.sampling.fresh == FRESH
+    assert nodes["score[dpo]"].inputs["confidence"] is nodes["confidence[test]"]
+    assert nodes["score[threshold]"].inputs["predictions"] is nodes["predict[base]"]
+    assert nodes["score[threshold]"].inputs["val_predictions"] is nodes["predict[base,align-val]"]
+
+
+@pytest.mark.parametrize("recipe", names(ROOT / "recipes"))
+def test_inputs_come_first_and_every_fingerprint_is_a_folder(recipe: str) -> None:
+    seen: set[Path] = set()
+    for node in planned(recipe).values():
+        assert all(parent.folder in seen for parent in node.inputs.values())
+        assert isinstance(node.config, STAGES[node.stage].config)
+        assert node.folder == Path("runs") / node.stage / node.fingerprint
+        seen.add(node.folder)
+    assert len(seen) >= 8
+
+
+def test_another_beta_changes_dpo_and_what_follows() -> None:
+    assert changed("inbol-dpo", "dpo.beta=0.2") == {"dpo", "predict[dpo]", "score[dpo]", "report"}
+
+
+def test_what_never_changes_a_number_changes_no_folder() -> None:
+    quiet = ("launcher.ranks=1", "launcher.threads=2", "tracker=none")
+    assert changed("inbol-dpo", *quiet) == set()
+
+
+def test_other_values_change_what_depends_on_them() -> None:
+    assert changed("inbol-dpo", "score.bootstrap=100") == {"score[base]", "score[threshold]", "score[sft]", "score[dpo]", "report"}
+    seed = changed("inbol-dpo", "seed=1")
+    assert {"ingest", "unsolvable"}.isdisjoint(seed) and {"base", "sample", "sft", "dpo", "report"} <= seed
+    assert len(changed("inbol-dpo", "source.seed=1")) == 22
+
+
+def test_recipes_share_what_they_have_in_common() -> None:
+    whole, plain, hard, threshold = planned("inbol-dpo"), planned("plain-sft"), planned("dpo"), planned("idk-it")
+    for name in ("ingest", "unsolvable", "base", "sample", "confidence", "boundary", "predict[base]", "score[base]", "confidence[test]"):
+        assert whole[name].folder == plain[name].folder == hard[name].folder == threshold[name].folder
+    assert len({whole["sft"].folder, plain["sft"].folder, hard["sft"].folder}) == 3
+    assert hard["sft"].folder == threshold["sft"].folder
+    assert whole["pairs"].folder == hard["pairs"].folder
+    assert "dpo" not in plain and "sample" not in planned("refusal-prompt")
+
+
+def test_a_prompt_that_allows_refusing_is_another_prediction_of_the_base() -> None:
+    nodes = planned("refusal-prompt")
+    assert nodes["predict[refusal-prompt]"].config.prompt == "allow-refusal"
+    assert nodes["predict[refusal-prompt]"].inputs["model"] is nodes["base"]
+    assert nodes["score[refusal-prompt]"].inputs["base_predictions"] is nodes["predict[base]"]
+
+
+def test_validation_touches_no_test_split() -> None:
+    nodes = planned("inbol-dpo", "eval_split=align-val")
+    assert "sample[test]" not in nodes and nodes["score[dpo]"].inputs["confidence"] is nodes["confidence"]
+    splits = {node.config.split for node in nodes.values() if node.stage in ("predict", "score")}
+    assert splits == {"align-val"}
+    assert nodes["sft"].folder == planned("inbol-dpo")["sft"].folder
+
+
+def test_a_local_source_is_known_by_its_content(tmp_path: Path) -> None:
+    questions = tmp_path / "questions.jsonl"
+    folders = []
+    for text in ("one", "two", "one"):
+        questions.write_text(text)
+        folders.append(planned("inbol-dpo", "source=local", f"source.path={tmp_path}")["ingest"].folder)
+    assert folders[0] == folders[2] != folders[1]
+
+
+def test_a_table_shares_stages_over_recipes_and_keeps_seeds_apart() -> None:
+    table = plan_table(load_table("inbol-tiny"), [])
+    assert len({node.folder for node, _ in table.nodes}) == len(table.nodes)
+    count = {stage: sum(node.stage == stage for node, _ in table.nodes) for stage in ("ingest", "base", "sft", "dpo", "report")}
+    assert count == {"ingest": 1, "base": 3, "sft": 9, "dpo": 6, "report": 0}
+    assert [row.row for row in table.rows] == ["base", "threshold", "refusal-prompt", "sft", "sft", "sft", "dpo", "dpo"]
+    assert all(len({score.folder for score in row.scores}) == 3 for row in table.rows)
+    assert [len(row.trained) for row in table.rows] == [0, 0, 0, 3, 3, 3, 3, 3]
+
+
+def test_planning_imports_no_torch() -> None:
+    code = "import sys; from launch.main import main; assert main(['plan', '--recipe', 'inbol-dpo']) == 0; "
+    code += "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'deepspeed', 'wandb')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def test_nodes_are_frozen() -> None:
+    node = planned("plain-sft")["ingest"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        node.name = "other"  # type: ignore[misc]

@@ -1,0 +1,76 @@
+"""One rank of test_ranks.py: `deepspeed --num_gpus N --no_local_rank rank_script.py OUT` runs both objectives under ZeRO 2, then a crash.
+
+OUT/{sft,dpo}: a run each. OUT/whole and OUT/crashed: SFT with attention dropout, once in one go, once stopped after step 3 (step 2 was
+saved) and run again. Each holds `checkpoint/` (a Hugging Face folder), `log_history.json` and `facts-<rank>.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import toy
+from toy_runs import CLIP, GLOBAL_BATCH, LR, OBJECTIVES, SEED, STEPS, config_class, objective, start_model
+
+from inbol.training.checkpoints import export
+from inbol.training.engine import start_ranks
+from inbol.training.run import Budget, Sharding, train
+from inbol.training.trainer import Report
+
+
+class CrashError(Exception):
+    """The end of the run, without a chance to save."""
+
+
+def crash_after(step: int) -> Report:
+    def report(done: int, total: int, note: str) -> None:
+        if done == step:
+            raise CrashError
+
+    return report
+
+
+def run(kind: str, folder: Path, rank: int, world_size: int, *, dropout: float = 0.0, report: Report = lambda *_: None) -> None:
+    model: Any = start_model()
+    for module in model.model.language_model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = dropout
+    trainer, facts = train(
+        objective(kind),
+        model,
+        toy.processor(),
+        config_class=config_class(kind),
+        folder=folder,
+        budget=Budget(
+            lr=LR, epochs=STEPS / 2, global_batch=GLOBAL_BATCH, micro_batch=1, warmup_share=0.0, weight_decay=0.0, max_grad_norm=CLIP,
+            save_steps=2, log_steps=1,
+        ),
+        sharding=Sharding(zero_stage=2, precision="fp32", offload_optimizer=False, gradient_checkpointing=False),
+        seed=SEED,
+        rank=rank,
+        world_size=world_size,
+        report=report,
+    )  # fmt: skip
+    export(trainer, toy.processor(), folder / "checkpoint")
+    (folder / f"facts-{rank}.json").write_text(json.dumps(facts))
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    rank, world_size = start_ranks()
+    for kind in OBJECTIVES:
+        run(kind, out / kind, rank, world_size)
+    run("sft", out / "whole", rank, world_size, dropout=0.2)
+    try:
+        run("sft", out / "crashed", rank, world_size, dropout=0.2, report=crash_after(3))
+    except CrashError:
+        (out / "crashed" / "checkpoint-3").mkdir(exist_ok=True)  # as if the crash had come while step 3 was being saved
+    else:
+        raise AssertionError("the run was to stop after step 3")
+    run("sft", out / "crashed", rank, world_size, dropout=0.2)
+
+
+if __name__ == "__main__":
+    main()
