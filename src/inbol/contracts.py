@@ -82,7 +82,8 @@ class VqaSample:
 
 
 UNSOLVABLE_KINDS = ("false-premise", "context-dependent", "subjective", "vague", "other-modality")
-"""MoHoBench's four kinds (arXiv 2507.21503), and MM-SAP's other-modality information (arXiv 2401.07529) as the kind held out of training."""
+"""MoHoBench's four kinds (arXiv 2507.21503), and MM-SAP's other-modality information (arXiv 2401.07529) as the kind held out of
+training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,9 +252,7 @@ def from_dict(cls: type[T], raw: Any) -> T:
     if not isinstance(raw, dict):
         raise ValueError(f"{cls.__name__} must be a JSON object, got {type(raw).__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    required = {
-        name for name, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
+    required = {name for name, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
     if unknown := sorted(set(raw) - set(fields)):
         raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; fields are {', '.join(fields)}")
     if missing := sorted(required - set(raw)):

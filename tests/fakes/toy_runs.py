@@ -1,4 +1,4 @@
-"""Short training runs on the toy set: by the project's trainer, and by a loop of plain torch on padded conversations, which is their oracle.
+"""Short training runs on the toy set: by the project's trainer, and by a loop of plain torch on padded conversations, their oracle.
 
 Four steps of four trees over six images: two epochs, each of whose second steps ends in repeats that must weigh nothing. The vision
 tower is frozen; a bias of its keys has a gradient of 0 up to rounding, which Adam would blow up to full steps in random directions. For
@@ -11,8 +11,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-import toy
 import torch
+import toy
 from torch import Tensor
 from trl import DPOConfig, SFTConfig
 
@@ -49,7 +49,8 @@ def start_model(dtype: torch.dtype = torch.float32) -> Any:
 
 def weights(model: Any) -> Tensor:
     """All trained weights as one vector."""
-    return torch.cat([p.detach().double().flatten() for name, p in sorted(model.named_parameters(), key=lambda item: item[0]) if "vision_tower" not in name])
+    trained = {name: p.detach().double().flatten() for name, p in model.named_parameters() if "vision_tower" not in name}
+    return torch.cat([trained[name] for name in sorted(trained)])
 
 
 def distance(one: Tensor, other: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Decoding below trees: transformers' own `generate` as the oracle of greedy decoding, teacher forcing as the oracle of log-probabilities."""
+"""Decoding below trees: transformers' own `generate` is the oracle of greedy decoding, teacher forcing that of log-probabilities."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def flat(decoded: list[list[Decoded]]) -> list[Decoded]:
 
 
 def prompt(color: str, question: str) -> dict[str, Tensor]:
-    return toy.processor()(
-        text=[toy.conversation(question)], images=[toy.image(color)], add_special_tokens=False, return_tensors="pt"
-    )
+    return toy.processor()(text=[toy.conversation(question)], images=[toy.image(color)], add_special_tokens=False, return_tensors="pt")
 
 
 def transformers_greedy(model: LlavaForConditionalGeneration, eos_token_id: int) -> list[list[int]]:

@@ -21,7 +21,8 @@ def test_the_saved_folder_is_the_model(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "llava"
-    assert {p.name for p in tmp_path.iterdir()} >= {"model.safetensors", "tokenizer.json", "processor_config.json", "generation_config.json"}
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files >= {"model.safetensors", "tokenizer.json", "processor_config.json", "generation_config.json"}
 
     again, processor_again = load_model(tmp_path).eval(), load_processor(tmp_path)
     state = model.state_dict()
@@ -57,7 +58,8 @@ def test_number_of_image_tokens(image_size: int, patch_size: int, tokens: int) -
         tokenizer, image_size=image_size, patch_size=patch_size, hidden_size=16, vision_layers=1, text_layers=1, heads=2, seed=0
     )
     for size in ((16, 16), (64, 64), (50, 20)):
-        inputs = processor(text=["<s>USER: <image>\nwho? ASSISTANT:"], images=[Image.new("RGB", size)], add_special_tokens=False, return_tensors="pt")
+        text, picture = "<s>USER: <image>\nwho? ASSISTANT:", Image.new("RGB", size)
+        inputs = processor(text=[text], images=[picture], add_special_tokens=False, return_tensors="pt")
         assert (inputs["input_ids"] == processor.image_token_id).sum() == tokens
         assert inputs["pixel_values"].shape == (1, 3, image_size, image_size)
         assert model(**inputs).logits.shape == (1, inputs["input_ids"].shape[1], len(tokenizer))
@@ -78,7 +80,7 @@ def test_the_seed_decides_the_weights() -> None:
 
 
 def test_every_weight_is_trained_and_in_fp32() -> None:
-    """The default feature layer -2 would leave the last layer of the tower without a gradient. Only what follows it inside the tower has none."""
+    """The default feature layer -2 would leave the tower's last layer without a gradient; here only the norm behind it has none."""
     model = toy.model()
     batch = TreeCollator(toy.processor())([Tree(toy.image("red"), (Branch(toy.WHAT, ("red",)),))])
     response_logps(model, batch)[0].sum().backward()

@@ -100,11 +100,21 @@ def test_questions_keep_key_answer_kind_and_meaning(source: EasyVqa) -> None:
             if len(seen) == 4:
                 assert [question.key for question in seen] == [f"{sample.key}-q{number:02d}" for number in range(4)]
                 assert [question.kind for question in seen] == ["color", "yes/no", "yes/no", "shape"]
-                assert [question.template for question in seen] == ["what-color", "has-color", "no-shape", "what-shape"]
+                # the two what-questions may name what the image shows
+                color, has_color, no_shape, shape = (question.template for question in seen)
+                assert (has_color, no_shape) == ("has-color", "no-shape")
+                assert color in ("what-color", "what-color-of-shape")
+                assert shape in ("what-shape", "what-shape-of-color")
                 assert seen[2].answers == ("no",)
                 assert seen[3].answers == ("circle",)
             for question in sample.questions:
                 assert parse(question.text).name == question.template
+                if question.template in ("what-shape-of-color", "what-color-of-shape"):  # the premise is true of the image
+                    named = parse(question.text)
+                    assert (named.color or sample.meta["color"], named.shape or sample.meta["shape"]) == (
+                        sample.meta["color"],
+                        sample.meta["shape"],
+                    )
 
 
 def test_unseen_wordings_are_extra_copies_in_evaluation_splits_alone(source: EasyVqa) -> None:
@@ -119,7 +129,20 @@ def test_unseen_wordings_are_extra_copies_in_evaluation_splits_alone(source: Eas
                 assert question.key.endswith("-u")
                 assert question.answers == twin.answers
                 assert question.text != twin.text
-                assert parse(question.text) == parse(twin.text)
+                assert parse(question.text).kind == parse(twin.text).kind
+
+
+def test_yes_no_questions_are_limited_outside_pretrain(source: EasyVqa) -> None:
+    """Two of an image's four questions are yes/no; with a limit of one, three stay, and the same one is dropped each time."""
+    limited = replace(source, yes_no_per_image=1)
+    for split in SIZES:
+        for full, sample in zip(_samples(source, split), _samples(limited, split), strict=True):
+            yes_no = [question for question in sample.questions if question.kind == "yes/no" and question.wording == "seen"]
+            before = [question for question in full.questions if question.kind == "yes/no" and question.wording == "seen"]
+            assert len(yes_no) == (len(before) if split == "pretrain" else min(1, len(before)))
+            assert [question.key for question in sample.questions if question.kind != "yes/no" and question.wording == "seen"] == [
+                question.key for question in full.questions if question.kind != "yes/no" and question.wording == "seen"
+            ]
 
 
 def test_the_paraphrase_share_changes_wordings_alone(source: EasyVqa) -> None:

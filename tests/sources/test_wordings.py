@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from inbol.sources.wordings import COLORS, SHAPES, Meaning, all_wordings, answer, parse, reword
+from inbol.sources.wordings import COLORS, SHAPES, Meaning, all_wordings, answer, parse, reword, with_premise
 from inbol.sources.wordings_text import ORIGINAL
 
 SENTENCES = [
@@ -33,7 +33,7 @@ def test_there_are_many_wordings_of_each_meaning_with_varied_openings(name: str)
     assert len(set(seen)) == len(seen) >= 25
     assert len(set(unseen)) == len(unseen) >= 6
     assert len({wording.split()[0] for wording in seen}) >= 6
-    assert len({wording.split()[0] for wording in unseen}) >= 4
+    assert len({wording.split()[0] for wording in unseen}) >= 2
     for wording in seen + unseen:
         assert len(wording.split()) <= 12, wording
         assert wording[-1] in "?.", wording
@@ -94,3 +94,16 @@ def test_a_drawn_wording_belongs_to_its_group() -> None:
 def test_another_question_is_refused() -> None:
     with pytest.raises(ValueError, match="how many shapes"):
         reword("how many shapes are there?", group="seen", rng=np.random.default_rng(0))
+
+
+def test_a_true_premise_changes_the_wording_class_and_not_the_answer() -> None:
+    for name, named in (
+        ("what-shape", Meaning("what-shape-of-color", color="red")),
+        ("what-color", Meaning("what-color-of-shape", shape="circle")),
+    ):
+        premised = with_premise(Meaning(name), color="red", shape="circle")
+        assert premised == named
+        assert answer(premised, color="red", shape="circle") == answer(Meaning(name), color="red", shape="circle")
+        assert with_premise(Meaning(name), color="", shape="") == Meaning(name)
+    asked = Meaning("has-color", color="blue")
+    assert with_premise(asked, color="red", shape="circle") == asked

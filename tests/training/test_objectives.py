@@ -87,5 +87,5 @@ def test_dpo_lays_out_every_distinct_response_once(collator: TreeCollator) -> No
 def test_pairs_without_reference_are_refused(collator: TreeCollator) -> None:
     reference: dict[str, ReferenceLogps] = toy.reference(toy.pairs())
     del reference["green-q0-p1"], reference["blue-q1-p0"]
-    with pytest.raises(ValueError, match="2 pairs have no reference log-probabilities, the first is green-q0-p1; rerun the stage 'reference'"):
+    with pytest.raises(ValueError, match="2 pairs have no reference log-probabilities, the first is green-q0-p1; rerun"):
         DpoObjective(PairTrees(toy.pairs(), toy.image, collator), reference, **toy.LOSS)

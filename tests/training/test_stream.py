@@ -95,7 +95,7 @@ def test_the_seed_changes_the_order() -> None:
 
 
 def test_the_denominator_is_that_of_the_whole_global_batch() -> None:
-    """Five trees count 1 + 2 + 3 + 4 + 5 = 15 per epoch. In batches of four, the second one has one real tree and three repeats of nothing."""
+    """Five trees count 1 + 2 + 3 + 4 + 5 = 15 per epoch. In batches of four, the second has one real tree and three repeats."""
     layout = Layout(4, 2, 1)
     ranks = streams(5, layout)
     first, second = visits_of_step(ranks, 0), visits_of_step(ranks, 1)

@@ -1,4 +1,5 @@
-"""Small range checks for configuration fields. Each returns nothing or raises ValueError naming the field, the value and what is allowed."""
+"""Small range checks for configuration fields. Each returns nothing or raises ValueError naming the field, the value and what is
+allowed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Decoding below prefix trees: the image is prefilled once, each question once, and all K samples of all questions share that cache.
 
-Samples that have drawn the same tokens so far are one node of the tree and cost one row of the next step. Every question has its own stream of
-random numbers, so neither batches, nor ranks, nor the order of questions change what is drawn.
+Samples that have drawn the same tokens so far are one node of the tree and cost one row of the next step. Every question has its own
+stream of random numbers, so neither batches, nor ranks, nor the order of questions change what is drawn.
 """
 
 from __future__ import annotations
@@ -105,10 +105,7 @@ def decode_trees(
     logprobs = torch.zeros(total, dtype=torch.float64, device=device)
     for step in range(max_new_tokens):
         log_probs = torch.log_softmax(logits.float(), dim=-1)
-        if u is None:
-            token = logits.argmax(-1)[node]
-        else:
-            token = draw(logits[node], u[alive, step], temperature=temperature, top_p=top_p)
+        token = logits.argmax(-1)[node] if u is None else draw(logits[node], u[alive, step], temperature=temperature, top_p=top_p)
         ids[alive, step] = token
         counts[alive] += 1
         logprobs[alive] += log_probs[node, token].double()
@@ -128,8 +125,8 @@ def _feed(
 ) -> tuple[Tensor, Tensor]:
     """Feed one token per node; returns the nodes' next-token logits [M, V] and what they see now [M, T + width].
 
-    `parent * V + token` was sorted and questions are numbered row by row, so nodes of a row stand together and their slot in the row is their
-    rank in it.
+    `parent * V + token` was sorted and questions are numbered row by row, so nodes of a row stand together and their slot in the row is
+    their rank in it.
     """
     per_row = torch.bincount(row, minlength=num_rows)
     width = int(per_row.max())
@@ -145,9 +142,7 @@ def _feed(
     position_ids = torch.zeros_like(input_ids)
     input_ids[row, slot] = token
     position_ids[row, slot] = position
-    out = model(
-        input_ids=input_ids, attention_mask=mask[:, None], position_ids=position_ids, past_key_values=cache, use_cache=True
-    )
+    out = model(input_ids=input_ids, attention_mask=mask[:, None], position_ids=position_ids, past_key_values=cache, use_cache=True)
     return out.logits[row, slot], visible
 
 

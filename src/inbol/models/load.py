@@ -35,7 +35,9 @@ def load_processor(path: str | Path, *, revision: str = "main", trust_remote_cod
     Raises:
         ValueError: the folder has no processor, or it has no chat template.
     """
-    _refuse_incomplete(path, "processor_config.json", "processor (processor_config.json); save it beside the model with processor.save_pretrained")
+    _refuse_incomplete(
+        path, "processor_config.json", "processor (processor_config.json); save it beside the model with processor.save_pretrained"
+    )
     processor = AutoProcessor.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     if not getattr(processor, "chat_template", None):
         raise ValueError(f"{path}: the processor has no chat template; set processor.chat_template and save it again")
@@ -69,7 +71,9 @@ def freeze_vision_tower(model: Any) -> int:
             parameter.requires_grad_(False)
             frozen += parameter.numel()
     if not frozen:
-        raise ValueError(f"{type(model).__name__} has no parameter under vision_tower or vision_model to freeze; set peft.freeze_vision_tower=false")
+        raise ValueError(
+            f"{type(model).__name__} has no parameter under vision_tower or vision_model to freeze; set peft.freeze_vision_tower=false"
+        )
     return frozen
 
 
@@ -81,9 +85,7 @@ def add_lora(model: Any, *, r: int, alpha: int, dropout: float, target_modules: 
     """
     from peft import LoraConfig, get_peft_model
 
-    names = [
-        name for name, _ in model.named_modules() if name.split(".")[-1] in target_modules and "vision" not in name
-    ]
+    names = [name for name, _ in model.named_modules() if name.split(".")[-1] in target_modules and "vision" not in name]
     if not names:
         raise ValueError(f"peft.target_modules: none of {', '.join(target_modules)} is a module of {type(model).__name__}'s language model")
     return get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, task_type="CAUSAL_LM"))

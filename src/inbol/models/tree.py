@@ -1,7 +1,8 @@
 """Prefix trees: an image once, below it each question once, below that its responses.
 
-A tree is one row of a batch. A token sees its ancestors and not its siblings, and position ids restart at each branch, so the log-probability
-of a response is the one of the padded conversation (image, question, response), within floating-point noise. Losses do not know about trees.
+A tree is one row of a batch. A token sees its ancestors and not its siblings, and position ids restart at each branch, so the
+log-probability of a response is the one of the padded conversation (image, question, response), within floating-point noise. Losses do not
+know about trees.
 
 Shapes: B rows (trees), T tokens of the longest row, N response tokens and R responses of the whole batch.
 """
@@ -106,7 +107,9 @@ class ConversationEncoder:
             prompt = self._ids(self.render("?"))
             full = self._ids(self.render("?", response))
             if full[: len(prompt)] != prompt:
-                raise ValueError(f"the chat template merges tokens across the start of the response {response!r}; trees need a clean boundary")
+                raise ValueError(
+                    f"the chat template merges tokens across the start of the response {response!r}; trees need a clean boundary"
+                )
             ids = full[len(prompt) :]
             if self.eos_token_id in ids:
                 ids = ids[: ids.index(self.eos_token_id)]
@@ -124,7 +127,9 @@ class ConversationEncoder:
 def _image_token_id(processor: Any) -> int:
     token_id = getattr(processor, "image_token_id", None)
     if token_id is None:
-        raise ValueError(f"{type(processor).__name__} names no image token; trees support processors with one placeholder token per image patch")
+        raise ValueError(
+            f"{type(processor).__name__} names no image token; trees support processors with one placeholder token per image patch"
+        )
     return int(token_id)
 
 
@@ -248,7 +253,8 @@ def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor) -> Tensor:
         real: [B, T] False at padding.
 
     Returns:
-        bool [B, 1, T, T], True where query (dim 2) may attend to key (dim 3). Padding sees itself alone, so that no row of a softmax is empty.
+        bool [B, 1, T, T], True where query (dim 2) may attend to key (dim 3). Padding sees itself alone, so that no row of a softmax is
+        empty.
     """
     length = branch.shape[1]
     earlier = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()

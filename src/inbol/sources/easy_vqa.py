@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +22,13 @@ from inbol.contracts import Outcome, Question, VqaSample
 from inbol.sources.degrade import Level, degraded_png, level_meta
 from inbol.sources.images import decode_image
 from inbol.sources.seeding import stream
-from inbol.sources.wordings import COLORS, SHAPES, Meaning, parse, reword
+from inbol.sources.wordings import COLORS, SHAPES, Meaning, parse, render, reword, with_premise
 from inbol.text.match import grade_response
 
 NAME = "easy-vqa"
+PREMISE_SHARE = 0.5
+"""Share of the reworded "what shape" and "what color" questions that name what is there ("what color is the circle?" about a circle):
+without them nearly every question that names something would be a false premise, and refusing could be learnt from the words alone."""
 UNSEEN_SHARE = 1 / 3
 """Share of an evaluation image's questions that are asked once more in an unseen wording."""
 
@@ -95,14 +99,19 @@ class EasyVqa:
     def _questions(self, split: str, key: str, raw: list[Raw]) -> tuple[Question, ...]:
         rng = stream(self.seed, key, "wordings")
         asked = self._asked(split, key, raw)
+        shown = {"color": _known(raw, COLORS), "shape": _known(raw, SHAPES)}
         questions = []
         for number, (text, answer) in enumerate(raw):
             meaning = parse(text)
-            reworded = reword(text, group="seen", rng=rng)
-            drawn = rng.random() < self.paraphrase_share  # drawn for every question, so that one's wording leaves the next one's alone
+            drawn, premised = rng.random(2) < (self.paraphrase_share, PREMISE_SHARE)  # drawn for every question, so that one's wording
+            premised_meaning = with_premise(meaning, **shown) if premised else meaning  # leaves the next one's alone
+            reworded = (
+                reword(text, group="seen", rng=rng) if premised_meaning == meaning else render(premised_meaning, group="seen", rng=rng)
+            )
             if number not in asked or (split == "pretrain" and meaning.color in self.withheld_colors):
                 continue
-            questions.append(_question(key, f"q{number:02d}", reworded if drawn else text, answer, meaning, "seen"))
+            told = premised_meaning if drawn else meaning
+            questions.append(_question(key, f"q{number:02d}", reworded if drawn else text, answer, told, "seen"))
         if split in ("align-val", "test"):
             rng = stream(self.seed, key, "unseen wordings")
             for number in sorted(rng.choice(sorted(asked), size=max(1, round(len(asked) * UNSEEN_SHARE)), replace=False)):
@@ -114,8 +123,8 @@ class EasyVqa:
     def _asked(self, split: str, key: str, raw: list[Raw]) -> set[int]:
         """Numbers of the questions that are asked: all in `pretrain`, else all but the yes/no questions above the limit."""
         yes_no = [number for number, (text, _) in enumerate(raw) if parse(text).kind == "yes/no"]
-        dropped = stream(self.seed, key, "yes/no").permutation(yes_no)[self.yes_no_per_image :] if split != "pretrain" else []
-        return set(range(len(raw))) - {int(number) for number in dropped}
+        dropped: Iterable[int] = stream(self.seed, key, "yes/no").permutation(yes_no)[self.yes_no_per_image :] if split != "pretrain" else
+        [] return set(range(len(raw))) - {int(number) for number in dropped}
 
     def _may_pretrain(self, number: int) -> bool:
         """Neither in a withheld colour, as far as its questions tell, nor left without questions. An image whose colour they leave open may

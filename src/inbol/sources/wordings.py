@@ -1,9 +1,9 @@
 """Other wordings of easy-VQA's questions, with exactly the same answers.
 
 The data set has 24 templates. Each is parsed into a `Meaning` (what is asked, about which colour or shape, negated or not) and rendered
-again by the patterns of `wordings_text`. One sentence in five, chosen by its hash and never one of the data set's own, is `unseen` and occurs
-in evaluation alone; the others are `seen` and may occur in every split. The two are disjoint, but every word of an unseen sentence occurs
-in some seen one, so that a from-scratch tokenizer and embedding have met it.
+again by the patterns of `wordings_text`. One sentence in five, chosen by its hash and never one of the data set's own, is `unseen` and
+occurs in evaluation alone; the others are `seen` and may occur in every split. The two are disjoint, but every word of an unseen sentence
+occurs in some seen one, so that a from-scratch tokenizer and embedding have met it.
 """
 
 from __future__ import annotations
@@ -85,12 +85,27 @@ def reword(text: str, *, group: Group, rng: np.random.Generator) -> str:
         ValueError: `text` is no wording of an easy-VQA question.
     """
     meaning = parse(text)
-    patterns = _expanded(group)[meaning.name]
     while True:  # every class has several patterns, so another wording is found
-        templates = patterns[int(rng.integers(len(patterns)))]
-        words = templates[int(rng.integers(len(templates)))].format(color=meaning.color, shape=meaning.shape)
+        words = render(meaning, group=group, rng=rng)
         if words != text:
             return words
+
+
+def render(meaning: Meaning, *, group: Group, rng: np.random.Generator) -> str:
+    """A wording of `meaning`, drawn evenly over patterns and then within the pattern."""
+    patterns = _expanded(group)[meaning.name]
+    templates = patterns[int(rng.integers(len(patterns)))]
+    return templates[int(rng.integers(len(templates)))].format(color=meaning.color, shape=meaning.shape)
+
+
+def with_premise(meaning: Meaning, *, color: str, shape: str) -> Meaning:
+    """The same question about an image of one `shape` in one `color`, naming what is there: "what shape is present?" becomes one about "the
+    red shape". The answer stays. Meanings that name something already, and attributes that are not known (empty), are left as they are."""
+    if meaning.name == "what-shape" and color:
+        return Meaning("what-shape-of-color", color=color)
+    if meaning.name == "what-color" and shape:
+        return Meaning("what-color-of-shape", shape=shape)
+    return meaning
 
 
 def all_wordings(group: Group) -> dict[str, tuple[str, ...]]:

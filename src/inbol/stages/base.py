@@ -61,7 +61,9 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
     base, shape = config.base, config.base.tiny
     samples = [s for name in shard_names(job.inputs["vqa"], ["pretrain"]) for s in read_shard(job.inputs["vqa"], name)]
     if not samples:
-        raise ValueError(f"{job.inputs['vqa']}: no pretrain images; set source.pretrain_images, or take a pretrained base (base.kind=pretrained)")
+        raise ValueError(
+            f"{job.inputs['vqa']}: no pretrain images; set source.pretrain_images, or take a pretrained base (base.kind=pretrained)"
+        )
     tokenizer = build_tokenizer(_corpus(samples), shape.vocab_size)
     processor = build_processor(tokenizer, image_size=shape.image_size, patch_size=shape.patch_size)
     model = build_model(

@@ -35,6 +35,4 @@ def run(job: Job) -> dict[str, Any]:
             anchor_normalise=dpo.anchor_normalise,
         )
 
-    return align(
-        job, objective, DPOConfig, dpo.optim, config.peft, config.deepspeed, Path(job.inputs["model"]), config.seed, beta=dpo.beta
-    )
+    return align(job, objective, DPOConfig, dpo.optim, config.peft, config.deepspeed, Path(job.inputs["model"]), config.seed, beta=dpo.beta)

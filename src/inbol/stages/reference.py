@@ -38,8 +38,8 @@ def run(job: Job) -> dict[str, Any]:
         for start in range(0, len(trees.groups), config.trees_per_batch):
             batch, pairs, chosen, rejected = trees.collate(range(start, min(start + config.trees_per_batch, len(trees.groups))))
             logps, _ = response_logps(model, batch.to(device, model.dtype))
-            for pair, w, l in zip(pairs, logps[chosen].tolist(), logps[rejected].tolist(), strict=True):
-                records.append(ReferenceLogps(key=pair.key, chosen=w, rejected=l))
+            for pair, won, lost in zip(pairs, logps[chosen].tolist(), logps[rejected].tolist(), strict=True):
+                records.append(ReferenceLogps(key=pair.key, chosen=won, rejected=lost))
         written += write_records(out, records)
     progress(len(names), len(names), "")
     return {"shards": len(names), "pairs": written}

@@ -37,7 +37,9 @@ class SftBatch:
 class SftObjective:
     """Weighted negative log-likelihood of targets; one tree per image."""
 
-    def __init__(self, examples: Sequence[SftExample], load_image: LoadImage, collator: TreeCollator, *, normalise: str = "examples") -> None:
+    def __init__(
+        self, examples: Sequence[SftExample], load_image: LoadImage, collator: TreeCollator, *, normalise: str = "examples"
+    ) -> None:
         self.groups = _by_image(examples)
         self.size = len(self.groups)
         self.load_image, self.collator, self.normalise = load_image, collator, normalise
@@ -117,13 +119,13 @@ class PairTrees:
 class DpoObjective:
     """Preference loss against reference log-probabilities computed once."""
 
-    def __init__(
-        self, trees: PairTrees, reference: dict[str, ReferenceLogps], **loss: Any
-    ) -> None:
+    def __init__(self, trees: PairTrees, reference: dict[str, ReferenceLogps], **loss: Any) -> None:
         """`loss`: name and parameters of `losses.dpo.preference_loss`. Raises ValueError for pairs without reference log-probabilities."""
         missing = [pair.key for group in trees.groups for pair in group if pair.key not in reference]
         if missing:
-            raise ValueError(f"{len(missing)} pairs have no reference log-probabilities, the first is {missing[0]}; rerun the stage 'reference'")
+            raise ValueError(
+                f"{len(missing)} pairs have no reference log-probabilities, the first is {missing[0]}; rerun the stage 'reference'"
+            )
         self.trees, self.reference, self.loss = trees, reference, loss
         self.size = len(trees.groups)
 

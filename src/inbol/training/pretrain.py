@@ -1,8 +1,8 @@
 """Training data of the tiny base: each visit of an image draws its degradation and its questions anew.
 
-Two habits of the natural data are broken on purpose: seven of eight questions that name a colour name an absent one, so the model would learn to
-say "absent" (at most a few are asked per visit); and a model that has never seen a refusal cannot be taught when to use one, so each visit also
-asks it to repeat some ("say: ...").
+Two habits of the natural data are broken on purpose: seven of eight questions that name a colour name an absent one, so the model would
+learn to say "absent" (at most a few are asked per visit); and a model that has never seen a refusal cannot be taught when to use one, so
+each visit also asks it to repeat some ("say: ...").
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class PretrainObjective:
         refusals: Sequence[str],
         seed: int,
     ) -> None:
-        """`names_absent(sample, question)`: does a yes/no question name a colour the image does not show? At most `absent_questions` of them
-        are asked per visit. The other arguments are those of `BaseConfig`."""
+        """`names_absent(sample, question)`: does a yes/no question name a colour the image does not show? At most `absent_questions` of
+        them are asked per visit. The other arguments are those of `BaseConfig`."""
         self.samples, self.collator, self.seed = samples, collator, seed
         self.size = len(samples)
         self.images = [decode_image(sample.image) for sample in samples]

@@ -1,7 +1,7 @@
 """The order of training data, as arithmetic: which trees a rank reads at optimiser step s, micro-batch m.
 
-Item i of the data loader is micro-batch i mod A of step i div A (A = accumulation); the trees in it follow from (size, seed, i, rank) alone, so
-resuming is starting at another i, and neither ranks, accumulation nor workers change what a step sees.
+Item i of the data loader is micro-batch i mod A of step i div A (A = accumulation); the trees in it follow from (size, seed, i, rank)
+alone, so resuming is starting at another i, and neither ranks, accumulation nor workers change what a step sees.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def spread(global_batch: int, world_size: int, largest_micro: int) -> Layout:
         ValueError: the ranks do not divide the global batch.
     """
     if global_batch % world_size:
-        raise ValueError(f"a global batch of {global_batch} trees does not divide over {world_size} ranks; choose a multiple of {world_size}")
+        raise ValueError(
+            f"a global batch of {global_batch} trees does not divide over {world_size} ranks; choose a multiple of {world_size}"
+        )
     share = global_batch // world_size
     micro = max(m for m in range(1, min(share, largest_micro) + 1) if share % m == 0)
     return Layout(global_batch, world_size, micro)

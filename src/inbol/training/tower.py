@@ -5,7 +5,7 @@ Without it the language model has to teach the tower through its own loss, and s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class TowerBatch:
 class TowerObjective:
     """Cross-entropy of the told attributes."""
 
-    def __init__(self, labels: list[tuple[int, ...]], load_image: Callable[[int, int], Image.Image], image_processor: Any) -> None:
+    def __init__(self, labels: Sequence[tuple[int, ...]], load_image: Callable[[int, int], Image.Image], image_processor: Any) -> None:
         """`labels[i]`: attribute classes of image i. `load_image(i, epoch)`: its pixels at that visit."""
         self.labels, self.load_image, self.image_processor = labels, load_image, image_processor
         self.size = len(labels)

@@ -32,6 +32,7 @@ class StreamTrainer(Trainer):
         self.stream = stream
         self.lr_factors = lr_factors or {}
         self.sums: dict[str, list[float]] = {}
+        self.optimizer: torch.optim.Optimizer | None
         self.logged_at = time.perf_counter(), 0, 0.0
         super().__init__(**kwargs)
 
@@ -49,7 +50,7 @@ class StreamTrainer(Trainer):
         """The denominator travels with the batch; nothing is gathered."""
         return
 
-    def _prepare_inputs(self, inputs: MicroBatch) -> MicroBatch:  # type: ignore[override]
+    def _prepare_inputs(self, inputs: MicroBatch) -> MicroBatch:
         inputs.batch = inputs.batch.to(self.args.device)
         return inputs
 
@@ -57,13 +58,13 @@ class StreamTrainer(Trainer):
         """Not estimated: trees have no single input shape."""
         return 0
 
-    def compute_loss(
-        self, model: Any, inputs: MicroBatch, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:  # type: ignore[override]
+    def compute_loss(self, model: Any, inputs: MicroBatch, return_outputs: bool = False, num_items_in_batch: Any = None) -> torch.Tensor:
         """Sum of weighted losses / denominator of the whole global batch x world size, which undoes DeepSpeed's mean over ranks."""
         numerator, metrics = self.stream.objective.terms(model, inputs.batch)
         if not torch.isfinite(numerator.detach()):
-            raise FloatingPointError(f"loss is {numerator.item()} at step {self.state.global_step + 1}, trees {inputs.keys}; no step was taken")
+            raise FloatingPointError(
+                f"loss is {numerator.item()} at step {self.state.global_step + 1}, trees {inputs.keys}; no step was taken"
+            )
         for name, (total, count) in metrics.items():
             sums = self.sums.setdefault(name, [0.0, 0.0])
             sums[0] += total
@@ -136,13 +137,16 @@ class EveryStep(TrainerCallback):
         self.loss = ""
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Seed dropout."""
         torch.manual_seed(args.seed + 1_000_003 * state.global_step + 7919 * args.process_index)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Report progress."""
         state.epoch = state.global_step / max(state.max_steps, 1)
         self.report(state.global_step, state.max_steps, f"{self.note}{self.loss}")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """Pass the curve on."""
         if logs and "loss" in logs:
             self.loss = f"loss {logs['loss']:.4f}"
         if logs and self.track and state.is_world_process_zero:
