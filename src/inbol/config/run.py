@@ -104,8 +104,8 @@ class RunConfig:
         one_of("eval_split", self.eval_split, ("test", "align-val"))
         if self.pairs.form == "duplicated" and self.dpo.loss != "hard":
             raise ValueError(
-                f"dpo.loss: {self.dpo.loss!r} with pairs.form='duplicated' counts the confidence twice (the pairs' weights are n/K
-                already); " "take dpo.loss=hard, or pairs.form=single"
+                f"dpo.loss: {self.dpo.loss!r} with pairs.form='duplicated' counts the confidence twice "
+                "(the pairs' weights are n/K already); take dpo.loss=hard, or pairs.form=single"
             )
         share = self.base.optim.global_batch, self.sft.optim.global_batch, self.dpo.optim.global_batch
         for name, batch in zip(("base", "sft", "dpo"), share, strict=True):

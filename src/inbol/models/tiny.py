@@ -22,7 +22,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 BOS, EOS, PAD, IMAGE = "<s>", "</s>", "<pad>", "<image>"
 
 # LLaVA-1.5's conversation. The template emits BOS itself (processors are called without special tokens), and the prompt ends in
-"ASSISTANT:", # so that an answer such as " blue" is its own token instead of sharing its first letters with other answers.
+# "ASSISTANT:", so that an answer such as " blue" is its own token instead of sharing its first letters with other answers.
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'user' %}USER: {% for part in message['content'] %}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,8 +122,10 @@ class EasyVqa:
     def _asked(self, split: str, key: str, raw: list[Raw]) -> set[int]:
         """Numbers of the questions that are asked: all in `pretrain`, else all but the yes/no questions above the limit."""
         yes_no = [number for number, (text, _) in enumerate(raw) if parse(text).kind == "yes/no"]
-        dropped: Iterable[int] = stream(self.seed, key, "yes/no").permutation(yes_no)[self.yes_no_per_image :] if split != "pretrain" else
-        [] return set(range(len(raw))) - {int(number) for number in dropped}
+        if split == "pretrain":
+            return set(range(len(raw)))
+        dropped = stream(self.seed, key, "yes/no").permutation(yes_no)[self.yes_no_per_image :]
+        return set(range(len(raw))) - {int(number) for number in dropped}
 
     def _may_pretrain(self, number: int) -> bool:
         """Neither in a withheld colour, as far as its questions tell, nor left without questions. An image whose colour they leave open may
