@@ -75,6 +75,20 @@ def build_report(
     return main
 
 
+def response_rows(systems: Sequence[System], *, seed: int) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows) of the gallery's questions with every system's response and outcome, for a tracker's table; first seed."""
+    runs = load_runs(systems)
+    labelled = {s.label: {g.key: g for g in runs[s.name][0].graded} for s in systems}
+    chosen = choose(runs[systems[0].name][0].items, count=GALLERY, seed=seed)
+    rows = [
+        [example.image_key, str(example.level), asked.question, ", ".join(asked.answers), asked.kind]
+        + [f"{response.text} [{response.outcome}]" for response in asked.responses]
+        for example in examples(chosen, labelled, {})
+        for asked in example.asked
+    ]
+    return ["image", "level", "question", "answers", "kind", *labelled], rows
+
+
 def facts(comparison: Comparison, base: Sequence[Run]) -> list[str]:
     """What a reader must know before the first number."""
     split = base[0].scores.get("split", "?")

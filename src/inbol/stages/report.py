@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from inbol.config.stages import ReportStage
-from inbol.reporting.build import System, build_report
+from inbol.reporting.build import System, build_report, response_rows
+from inbol.reporting.tables import Table, format_number
 from inbol.stages.job import Job
+from inbol.tracking import open_tracker
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -35,5 +38,26 @@ def run(job: Job) -> dict[str, Any]:
         resamples=config.score.bootstrap,
         seed=config.score.seed,
     )
+    track(job, systems, main)
     answering = main[0]
     return {"rows": len(systems), **{f"{label} T0": cells[0].value for label, cells in answering.rows}}
+
+
+def track(job: Job, systems: list[System], tables: list[Table]) -> None:
+    """Log the final tables, the example responses and the plots where the run's curves are."""
+    tracker = open_tracker(
+        job.tracker.kind,
+        project=job.tracker.project,
+        run_name=f"{job.run_name}/report" if job.run_name else "report",
+        group=job.run_name or "stages",
+        config=asdict(job.config),
+        folder=job.out / "tracker",
+    )
+    for table in tables:
+        rows = [[label, *("" if cell.value is None else format_number(cell.value) for cell in cells)] for label, cells in table.rows]
+        tracker.table(f"table/{table.name}", [table.corner, *(column.name for column in table.columns)], rows)
+    tracker.table("examples/responses", *response_rows(systems, seed=job.config.score.seed))
+    for plot in sorted((job.out / "plots").glob("*.png")):
+        tracker.image(f"plots/{plot.stem}", plot)
+    tracker.summary({f"T0/{label}": cells[0].value for label, cells in tables[0].rows})
+    tracker.finish()
