@@ -81,7 +81,7 @@ def response_rows(systems: Sequence[System], *, seed: int) -> tuple[list[str], l
     labelled = {s.label: {g.key: g for g in runs[s.name][0].graded} for s in systems}
     chosen = choose(runs[systems[0].name][0].items, count=GALLERY, seed=seed)
     rows = [
-        [example.image_key, str(example.level), asked.question, ", ".join(asked.answers), asked.kind]
+        [example.image_key, str(example.level), asked.text, ", ".join(asked.answers), asked.kind]
         + [f"{response.text} [{response.outcome}]" for response in asked.responses]
         for example in examples(chosen, labelled, {})
         for asked in example.asked
