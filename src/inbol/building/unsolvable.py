@@ -21,6 +21,8 @@ from inbol.sources.wordings_text import ORIGINAL
 
 PICTURE_NOUNS = ("image", "picture", "drawing")
 FALSE_PREMISE = "false-premise"
+REWORDED = 0.75
+"""Share of the training false premises that are reworded: with fewer, the refusal sticks to the data set's own three sentences."""
 
 
 def make_unsolvable(
@@ -85,11 +87,11 @@ def _false_premises(shape: str, color: str, count: int, training: bool, rng: ran
 
 
 def _premise(meaning: str, slot: str, value: str, training: bool, rng: random.Random) -> tuple[str, str, Group]:
-    """(text, template, wording) of a false premise: half in the data set's own words, half reworded, as the answerable questions are."""
+    """(text, template, wording) of a false premise, reworded as often as answerable questions are, half of the time in evaluation."""
     text = rng.choice(ORIGINAL[meaning]).format(**{slot: value})
     wording: Group = "seen"
     reworder = np.random.default_rng(rng.getrandbits(63))
-    if rng.random() < 0.5:
+    if rng.random() < (REWORDED if training else 0.5):
         wording = "seen" if training else "unseen"
         text = reword(text, group=wording, rng=reworder)
     number = _numbers(wording, meaning)[re.sub(rf"\b{value}\b", f"{{{slot}}}", text)]

@@ -83,6 +83,8 @@ class BaseConfig:
     """Shape of the `tiny` model."""
     tower_epochs: int = 7
     """`tiny`: epochs of the tower's warm-up on shape and colour, standing in for CLIP pre-training."""
+    tower_batch: int = 32
+    """`tiny`: images per optimiser step of the warm-up."""
     tower_lr: float = 2e-3
     """`tiny`: peak learning rate of the warm-up."""
     tower_lr_factor: float = 0.1

@@ -25,7 +25,7 @@ from inbol.sources.wordings import COLORS, SHAPES, Meaning, parse, render, rewor
 from inbol.text.match import grade_response
 
 NAME = "easy-vqa"
-PREMISE_SHARE = 0.5
+PREMISE_SHARE = 0.6
 """Share of the reworded "what shape" and "what color" questions that name what is there ("what color is the circle?" about a circle):
 without them nearly every question that names something would be a false premise, and refusing could be learnt from the words alone."""
 UNSEEN_SHARE = 1 / 3

@@ -5,6 +5,7 @@ The tiny base learns in two phases under DeepSpeed: its vision tower on shape an
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def _link(target: Path, base: BaseConfig) -> dict[str, Any]:
 
 
 def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
+    import torch.distributed as dist
     from safetensors.torch import load_file, save_file
     from trl import SFTConfig
 
@@ -94,26 +96,32 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         "world_size": world_size,
         "report": Progress(job),
     }
-    tower_file = job.out / "tower.safetensors"
-    tower = model.model.vision_tower
-    if base.tower_epochs and not tower_file.exists():
-        labels = [(_class(s.meta.get("shape"), SHAPES, UNKNOWN), _class(s.meta.get("color"), COLORS, UNKNOWN)) for s in samples]
-        warm_up = replace(base.optim, lr=base.tower_lr, epochs=base.tower_epochs, global_batch=2 * base.optim.global_batch, micro_batch=64)
-        train(
-            TowerObjective(labels, objective.clear_image, processor.image_processor),
-            TowerProbe(tower, shape.hidden_size, (len(SHAPES), len(COLORS))),
-            None,
-            folder=job.out / "trainer" / "tower",
-            budget=budget(warm_up),
-            note="vision tower, ",
-            **common,
-        )
-        if rank == 0:
-            part = tower_file.with_suffix(".part")
-            save_file({name: t.detach().cpu().contiguous() for name, t in tower.state_dict().items()}, str(part))
-            part.rename(tower_file)
-    elif base.tower_epochs:
-        tower.load_state_dict(load_file(str(tower_file)))
+    if base.tower_epochs:
+        # A copy is warmed up and its weights are loaded back: DeepSpeed's gradient hooks of this run stay on its parameters, and would reduce
+        # (and keep) the gradients of the next run a second time.
+        tower_file = job.out / "tower.safetensors"
+        if not tower_file.exists():
+            probe = TowerProbe(deepcopy(model.model.vision_tower), shape.hidden_size, (len(SHAPES), len(COLORS)))
+            labels = [(_class(s.meta.get("shape"), SHAPES, UNKNOWN), _class(s.meta.get("color"), COLORS, UNKNOWN)) for s in samples]
+            warm_up = replace(
+                base.optim, lr=base.tower_lr, epochs=base.tower_epochs, global_batch=base.tower_batch, micro_batch=base.tower_batch
+            )
+            train(
+                TowerObjective(labels, objective.clear_image, processor.image_processor),
+                probe,
+                None,
+                folder=job.out / "trainer" / "tower",
+                budget=budget(warm_up),
+                note="vision tower, ",
+                **common,
+            )
+            if rank == 0:
+                part = tower_file.with_suffix(".part")
+                save_file({name: t.detach().cpu().contiguous() for name, t in probe.tower.state_dict().items()}, str(part))
+                part.rename(tower_file)
+            if world_size > 1:
+                dist.barrier()
+        model.model.vision_tower.load_state_dict(load_file(str(tower_file)))
     tracker = stage_tracker(job, rank)
     trainer, facts = train(
         objective,
