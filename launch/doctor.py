@@ -85,8 +85,8 @@ def run_doctor(runs_dir: Path = Path("runs")) -> int:
 def flash_attention() -> Finding:
     """Whether flash-attn can be imported; looked up, not imported."""
     if importlib.util.find_spec("flash_attn") is not None:
-        return Finding("flash-attn", f"{_version('flash-attn')}; choose it with base.attn=flash_attention_2", True)
-    advice = "only for GPUs, where no tree mask is needed: pip install -e '.[flash]'"
+        return Finding("flash-attn", f"{_version('flash-attn')}; used in the vision tower, in half precision on a GPU", True)
+    advice = "for a faster vision tower: .venv/bin/pip install -e '.[flash]' -c constraints.txt"
     return Finding("flash-attn", "not importable; attention runs on PyTorch's sdpa", True, advice if accelerators() else "")
 
 

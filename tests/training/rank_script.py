@@ -16,8 +16,7 @@ from toy_runs import CLIP, GLOBAL_BATCH, LR, OBJECTIVES, SEED, STEPS, config_cla
 
 from inbol.training.checkpoints import export
 from inbol.training.engine import start_ranks
-from inbol.training.run import Budget, Sharding, train
-from inbol.training.trainer import Report
+from inbol.training.trainer import Budget, Report, Sharding, train
 
 
 class CrashError(Exception):

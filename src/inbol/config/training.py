@@ -75,10 +75,6 @@ class BaseConfig:
     """`pretrained`: hub id or local folder."""
     revision: str = "main"
     """`pretrained`: hub revision; pin a commit hash for a table."""
-    trust_remote_code: bool = False
-    """`pretrained`: run code that comes with the checkpoint. Off; the log says when it is on."""
-    attn: str = "sdpa"
-    """Attention implementation: `sdpa` or `eager` (tree masks), `flash_attention_2` where no tree mask is needed."""
     tiny: TinyModelConfig = TinyModelConfig()
     """Shape of the `tiny` model."""
     tower_epochs: int = 7
@@ -100,7 +96,6 @@ class BaseConfig:
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, ("tiny", "pretrained"))
-        one_of("attn", self.attn, ("sdpa", "eager", "flash_attention_2", "flex_attention"))
         if self.kind == "pretrained" and not self.path:
             raise ValueError("path: a pretrained base needs a hub id or a local checkpoint folder")
         at_least("tower_epochs", self.tower_epochs, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,32 @@ TREE_FAMILIES = ("llava",)
 """`config.model_type`s whose image is one run of placeholder tokens with ordinary position ids, which is what prefix trees need."""
 
 
-def load_model(
-    path: str | Path, *, dtype: torch.dtype = torch.float32, attn: str = "sdpa", revision: str = "main", trust_remote_code: bool = False
-) -> Any:
-    """A vision-language model from a local folder or a hub id.
+def load_model(path: str | Path, *, dtype: torch.dtype | str = "auto") -> Any:
+    """A vision-language model from a local folder or a hub id, with attention that takes tree masks. No code from the checkpoint is run.
+
+    Args:
+        dtype: of the weights; `auto` keeps the checkpoint's own.
 
     Raises:
         ValueError: the folder holds no checkpoint, or the model family cannot be laid out as prefix trees.
     """
     _refuse_incomplete(path, "config.json", "model checkpoint (config.json and safetensors)")
     model = AutoModelForImageTextToText.from_pretrained(
-        path, dtype=dtype, attn_implementation=attn, revision=revision, trust_remote_code=trust_remote_code, use_safetensors=True
+        path, dtype=dtype, attn_implementation=attention(dtype), trust_remote_code=False, use_safetensors=True
     )
     if model.config.model_type not in TREE_FAMILIES:
         raise ValueError(f"{path}: model type {model.config.model_type!r} is not supported; supported are {', '.join(TREE_FAMILIES)}")
     return model
 
 
-def load_processor(path: str | Path, *, revision: str = "main", trust_remote_code: bool = False) -> Any:
+def attention(dtype: torch.dtype | str) -> dict[str, str]:
+    """Attention by part: PyTorch's sdpa below tree masks, which flash-attn does not take; flash-attn for the vision tower, where it can be
+    imported and runs (a GPU and half precision)."""
+    flash = torch.cuda.is_available() and find_spec("flash_attn") is not None and dtype in (torch.bfloat16, torch.float16)
+    return {"text_config": "sdpa", "vision_config": "flash_attention_2" if flash else "sdpa"}
+
+
+def load_processor(path: str | Path) -> Any:
     """The processor that belongs to a checkpoint.
 
     Raises:
@@ -38,7 +47,7 @@ def load_processor(path: str | Path, *, revision: str = "main", trust_remote_cod
     _refuse_incomplete(
         path, "processor_config.json", "processor (processor_config.json); save it beside the model with processor.save_pretrained"
     )
-    processor = AutoProcessor.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+    processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
     if not getattr(processor, "chat_template", None):
         raise ValueError(f"{path}: the processor has no chat template; set processor.chat_template and save it again")
     return processor

@@ -79,6 +79,7 @@ class ConversationEncoder:
         self.tokenizer = processor.tokenizer
         self.image_token_id = _image_token_id(processor)
         self.eos_token_id = int(self.tokenizer.eos_token_id)
+        self.bos = _missing_bos(self.tokenizer)
         self._suffix: dict[str, list[int]] = {}
         self._response: dict[str, list[int]] = {}
 
@@ -89,11 +90,14 @@ class ConversationEncoder:
         ]
         if response is not None:
             messages.append({"role": "assistant", "content": [{"type": "text", "text": response}]})
-        return self.processor.apply_chat_template(messages, add_generation_prompt=response is None, tokenize=False)
+        text = str(self.processor.apply_chat_template(messages, add_generation_prompt=response is None, tokenize=False))
+        return text if text.startswith(self.bos) else self.bos + text
 
     def suffix_ids(self, question: str) -> list[int]:
         """Token ids of the prompt after the image."""
         if question not in self._suffix:
+            if self.tokenizer.convert_ids_to_tokens(self.image_token_id) in question:
+                raise ValueError(f"the question {question!r} contains the image placeholder itself; remove it from the data")
             ids = self._ids(self.render(question))
             if self.image_token_id not in ids:
                 raise ValueError(f"the chat template renders no image token for {question!r}")
@@ -122,6 +126,12 @@ class ConversationEncoder:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _missing_bos(tokenizer: Any) -> str:
+    """The beginning-of-sequence token where the tokenizer itself puts one before a text and a template may leave that to it; else empty."""
+    ids = tokenizer("a")["input_ids"]
+    return str(tokenizer.bos_token) if tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id] else ""
 
 
 def _image_token_id(processor: Any) -> int:
@@ -275,6 +285,8 @@ def response_logps(model: Any, batch: TreeBatch) -> tuple[Tensor, Tensor]:
     Returns:
         ([R] nats summed over the response tokens, [R] number of response tokens, end-of-sequence included).
     """
-    logits = model(**batch.inputs, logits_to_keep=batch.keep, use_cache=False).logits
+    dtype = next(p.dtype for p in model.parameters())
+    inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.inputs.items()}
+    logits = model(**inputs, logits_to_keep=batch.keep, use_cache=False).logits
     tokens = token_logps(logits.reshape(-1, logits.shape[-1])[batch.predictors], batch.targets)
     return sum_by_response(tokens, batch.response_index, batch.num_responses), num_tokens(batch.response_index, batch.num_responses)

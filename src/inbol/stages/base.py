@@ -17,7 +17,7 @@ from inbol.shards.reader import read_shard, shard_names
 from inbol.sources.wordings import COLORS, SHAPES
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
-from inbol.stages.training_parts import budget, rank_facts, sharding, stage_tracker
+from inbol.stages.training_parts import Start, budget, finish_training, finished, sharding, stage_tracker
 from inbol.text.refusals import all_refusals, say_refusals
 
 
@@ -25,7 +25,7 @@ def run(job: Job) -> dict[str, Any]:
     """Write `checkpoint/`."""
     config: BaseStage = job.config
     if config.base.kind == "pretrained":
-        return _link(job.out / "checkpoint", config.base)
+        return _link(job.out / "checkpoint", config.base) if job.rank == 0 else {}
     return _train_tiny(job, config)
 
 
@@ -38,7 +38,7 @@ def _link(target: Path, base: BaseConfig) -> dict[str, Any]:
         from huggingface_hub import snapshot_download
 
         source = Path(snapshot_download(base.path, revision=base.revision))
-    load_processor(source, trust_remote_code=base.trust_remote_code)  # a folder without a processor is refused here, not hours later
+    load_processor(source)  # a folder without a processor is refused here, not hours later
     target.unlink(missing_ok=True)
     target.symlink_to(source.resolve())
     return {"path": base.path, "revision": base.revision}
@@ -51,14 +51,13 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
 
     from inbol.models.tiny import build_model, build_processor, build_tokenizer
     from inbol.models.tree import TreeCollator
-    from inbol.training.checkpoints import export
     from inbol.training.engine import start_ranks
     from inbol.training.pretrain import PretrainObjective
-    from inbol.training.run import train
     from inbol.training.tower import UNKNOWN, TowerObjective, TowerProbe
+    from inbol.training.trainer import train
 
-    if (job.out / "checkpoint").exists():
-        return {}
+    if (facts := finished(job)) is not None:
+        return facts
     rank, world_size = start_ranks()
     base, shape = config.base, config.base.tiny
     samples = [s for name in shard_names(job.inputs["vqa"], ["pretrain"]) for s in read_shard(job.inputs["vqa"], name)]
@@ -78,9 +77,10 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         heads=shape.heads,
         seed=config.seed,
     )
+    collator = TreeCollator(processor)
     objective = PretrainObjective(
         samples,
-        TreeCollator(processor),
+        collator,
         questions_per_image=base.questions_per_image,
         absent_questions=base.absent_color_questions,
         names_absent=names_absent_color,
@@ -97,8 +97,8 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         "report": Progress(job),
     }
     if base.tower_epochs:
-        # A copy is warmed up and its weights are loaded back: DeepSpeed's gradient hooks of this run stay on its parameters, and would reduce
-        # (and keep) the gradients of the next run a second time.
+        # A copy is warmed up and its weights are loaded back: DeepSpeed's gradient hooks of this run stay on its parameters, and would
+        # reduce (and keep) the gradients of the next run a second time.
         tower_file = job.out / "tower.safetensors"
         if not tower_file.exists():
             probe = TowerProbe(deepcopy(model.model.vision_tower), shape.hidden_size, (len(SHAPES), len(COLORS)))
@@ -122,7 +122,15 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
             if world_size > 1:
                 dist.barrier()
         model.model.vision_tower.load_state_dict(load_file(str(tower_file)))
-    tracker = stage_tracker(job, rank)
+    start = Start(
+        model=model,
+        processor=processor,
+        collator=collator,
+        rank=rank,
+        world_size=world_size,
+        tracker=stage_tracker(job, rank),
+        facts={"parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(tokenizer)},
+    )
     trainer, facts = train(
         objective,
         model,
@@ -130,12 +138,10 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         folder=job.out / "trainer" / "llava",
         budget=budget(base.optim),
         lr_factors={"vision_tower": base.tower_lr_factor},
-        track=tracker.log,
+        track=start.tracker.log,
         **common,
     )
-    export(trainer, processor, job.out / "checkpoint")
-    tracker.finish()
-    return rank_facts({**facts, "parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(tokenizer)})
+    return finish_training(job, trainer, start, facts)
 
 
 def names_absent_color(sample: VqaSample, question: Question) -> bool:
@@ -150,5 +156,10 @@ def _class(value: Any, classes: tuple[str, ...], unknown: int) -> int:
 
 def _corpus(samples: list[VqaSample]) -> list[str]:
     """Texts the tokenizer is trained on: questions and answers of the pre-training split, and the refusals."""
-    texts = [f"USER: \n{question.text} ASSISTANT: {question.answers[0]}" for sample in samples for question in sample.questions]
+    texts = [
+        f"USER: \n{question.text} ASSISTANT: {question.answers[0]}"
+        for sample in samples
+        for question in sample.questions
+        if question.answerable
+    ]
     return texts + [f"USER: \nsay: {refusal} ASSISTANT: {refusal}" for refusal in all_refusals()]

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from inbol.config.stages import DpoStage
 from inbol.contracts import PreferencePair, ReferenceLogps
 from inbol.stages.job import Job
-from inbol.stages.training_parts import align, image_loader, read_all
+from inbol.stages.progress import Progress
+from inbol.stages.training_parts import budget, finish_training, finished, image_loader, prepare, read_all, sharding
 from inbol.training.objectives import DpoObjective, PairTrees
+from inbol.training.trainer import train
 
 
 def run(job: Job) -> dict[str, Any]:
     """Write `checkpoint/`."""
     from trl import DPOConfig
 
+    if (facts := finished(job)) is not None:
+        return facts
     config: DpoStage = job.config
     dpo = config.dpo
+    start = prepare(job, config.peft, config.deepspeed)
     pairs = read_all(job.inputs["pairs"], PreferencePair)
-    reference = {record.key: record for record in read_all(job.inputs["reference"], ReferenceLogps)}
-
-    def objective(collator: Any) -> DpoObjective:
-        return DpoObjective(
-            PairTrees(pairs, image_loader(job.inputs["vqa"]), collator),
-            reference,
-            name=dpo.loss,
-            beta=dpo.beta,
-            soft_eps=dpo.soft_eps,
-            weight_gamma=dpo.weight_gamma,
-            margin_alpha=dpo.margin_alpha,
-            regression_kappa=dpo.regression_kappa,
-            anchor=dpo.anchor,
-            anchor_normalise=dpo.anchor_normalise,
-        )
-
-    return align(job, objective, DPOConfig, dpo.optim, config.peft, config.deepspeed, Path(job.inputs["model"]), config.seed, beta=dpo.beta)
+    objective = DpoObjective(
+        PairTrees(pairs, image_loader(job.inputs["vqa"]), start.collator),
+        {record.key: record for record in read_all(job.inputs["reference"], ReferenceLogps)},
+        name=dpo.loss,
+        beta=dpo.beta,
+        soft_eps=dpo.soft_eps,
+        weight_gamma=dpo.weight_gamma,
+        margin_alpha=dpo.margin_alpha,
+        regression_kappa=dpo.regression_kappa,
+        anchor=dpo.anchor,
+        anchor_normalise=dpo.anchor_normalise,
+    )
+    trainer, facts = train(
+        objective,
+        start.model,
+        start.processor,
+        config_class=DPOConfig,
+        folder=job.out / "trainer",
+        budget=budget(dpo.optim),
+        sharding=sharding(config.deepspeed),
+        seed=config.seed,
+        rank=start.rank,
+        world_size=start.world_size,
+        report=Progress(job),
+        track=start.tracker.log,
+        beta=dpo.beta,
+    )
+    return finish_training(job, trainer, start, facts)

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from inbol.config.stages import SftStage
 from inbol.contracts import SftExample
 from inbol.stages.job import Job
-from inbol.stages.training_parts import align, image_loader, read_all
+from inbol.stages.progress import Progress
+from inbol.stages.training_parts import budget, finish_training, finished, image_loader, prepare, read_all, sharding
 from inbol.training.objectives import SftObjective
+from inbol.training.trainer import train
 
 
 def run(job: Job) -> dict[str, Any]:
     """Write `checkpoint/`."""
     from trl import SFTConfig
 
+    if (facts := finished(job)) is not None:
+        return facts
     config: SftStage = job.config
+    start = prepare(job, config.peft, config.deepspeed)
     examples = read_all(job.inputs["sft_data"], SftExample)
-
-    def objective(collator: Any) -> SftObjective:
-        return SftObjective(examples, image_loader(job.inputs["vqa"]), collator, normalise=config.sft.normalise)
-
-    return align(job, objective, SFTConfig, config.sft.optim, config.peft, config.deepspeed, Path(job.inputs["model"]), config.seed)
+    trainer, facts = train(
+        SftObjective(examples, image_loader(job.inputs["vqa"]), start.collator, normalise=config.sft.normalise),
+        start.model,
+        start.processor,
+        config_class=SFTConfig,
+        folder=job.out / "trainer",
+        budget=budget(config.sft.optim),
+        sharding=sharding(config.deepspeed),
+        seed=config.seed,
+        rank=start.rank,
+        world_size=start.world_size,
+        report=Progress(job),
+        track=start.tracker.log,
+    )
+    return finish_training(job, trainer, start, facts)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from PIL import Image
 
 from inbol.config.training import DeepSpeedConfig, OptimConfig, PeftConfig
 from inbol.models.load import add_lora, freeze_vision_tower, load_model, load_processor
 from inbol.models.tree import TreeCollator
-from inbol.shards.files import read_records
+from inbol.shards.files import read_records, write_text
 from inbol.shards.images import decode_image
 from inbol.shards.reader import ImageStore
 from inbol.stages.job import Job
-from inbol.stages.progress import Progress
 from inbol.tracking import Tracker, open_tracker
 from inbol.training.checkpoints import export
 from inbol.training.engine import start_ranks
-from inbol.training.run import Budget, Sharding, train
-from inbol.training.stream import Objective
+from inbol.training.trainer import Budget, Sharding
 
 T = TypeVar("T")
 
@@ -55,53 +55,62 @@ def stage_tracker(job: Job, rank: int) -> Tracker:
     )
 
 
-def rank_facts(facts: dict[str, Any]) -> dict[str, Any]:
-    """Manifest facts with the JSON-able part of the last logged line."""
-    return {**facts, "last": {name: value for name, value in facts["last"].items() if isinstance(value, int | float)}}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a training begins with: the process group has been joined, the model is there."""
+
+    model: Any
+    processor: Any
+    collator: TreeCollator
+    rank: int
+    world_size: int
+    tracker: Tracker
+    facts: dict[str, Any]
+    """For the manifest."""
+    merge_into: str | None = None
+    """With LoRA, the checkpoint that the adapters are merged into at the end."""
+
+
+def prepare(job: Job, peft: PeftConfig, deepspeed: DeepSpeedConfig) -> Start:
+    """Join the ranks and load the parent's checkpoint (role `model`), frozen and adapted as configured."""
+    rank, world_size = start_ranks()
+    checkpoint = job.inputs["model"] / "checkpoint"
+    processor = load_processor(checkpoint)
+    model = load_model(checkpoint, dtype=torch.bfloat16 if deepspeed.precision == "bf16" else torch.float32)
+    frozen = freeze_vision_tower(model) if peft.freeze_vision_tower else 0
+    if peft.kind == "lora":
+        model = add_lora(model, r=peft.r, alpha=peft.alpha, dropout=peft.dropout, target_modules=peft.target_modules)
+    return Start(
+        model=model,
+        processor=processor,
+        collator=TreeCollator(processor),
+        rank=rank,
+        world_size=world_size,
+        tracker=stage_tracker(job, rank),
+        merge_into=str(checkpoint) if peft.kind == "lora" else None,
+        facts={"peft": peft.kind, "frozen_parameters": frozen},
+    )
+
+
+def finish_training(job: Job, trainer: Any, start: Start, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write the curve, this rank's facts and then `checkpoint/`; returns the facts. Called by all ranks."""
+    facts = {**facts, **start.facts}
+    write_text(job.out / f"training-{start.rank}.json", json.dumps(facts))
+    if start.rank == 0:
+        write_text(job.out / "log_history.json", json.dumps(trainer.state.log_history))
+    export(trainer, start.processor, job.out / "checkpoint", base=start.merge_into)
+    start.tracker.finish()
+    return facts
+
+
+def finished(job: Job) -> dict[str, Any] | None:
+    """The facts of a training that had exported its checkpoint when the run was stopped, or None."""
+    facts = job.out / f"training-{job.rank}.json"
+    if not (job.out / "checkpoint").exists():
+        return None
+    return dict(json.loads(facts.read_text())) if facts.exists() else {}
 
 
 def read_all(folder: Path, record: type[T]) -> list[T]:
     """The records of every shard of a stage, in shard order."""
     return [r for path in sorted(folder.glob("*-*.jsonl")) for r in read_records(path, record)]
-
-
-def align(
-    job: Job,
-    objective: Callable[[TreeCollator], Objective],
-    config_class: type,
-    optim: OptimConfig,
-    peft: PeftConfig,
-    deepspeed: DeepSpeedConfig,
-    start: Path,
-    seed: int,
-    **more: Any,
-) -> dict[str, Any]:
-    """Train `start`'s checkpoint on an objective and write `checkpoint/`; the body of `sft` and `dpo`. `start` is a stage folder."""
-    if (job.out / "checkpoint").exists():
-        return {}
-    rank, world_size = start_ranks()
-    checkpoint = start / "checkpoint"
-    processor = load_processor(checkpoint)
-    model = load_model(checkpoint)
-    frozen = freeze_vision_tower(model) if peft.freeze_vision_tower else 0
-    if peft.kind == "lora":
-        model = add_lora(model, r=peft.r, alpha=peft.alpha, dropout=peft.dropout, target_modules=peft.target_modules)
-    tracker = stage_tracker(job, rank)
-    trainer, facts = train(
-        objective(TreeCollator(processor)),
-        model,
-        processor,
-        config_class=config_class,
-        folder=job.out / "trainer",
-        budget=budget(optim),
-        sharding=sharding(deepspeed),
-        seed=seed,
-        rank=rank,
-        world_size=world_size,
-        report=Progress(job),
-        track=tracker.log,
-        **more,
-    )
-    export(trainer, processor, job.out / "checkpoint", base=str(checkpoint) if peft.kind == "lora" else None)
-    tracker.finish()
-    return rank_facts({**facts, "peft": peft.kind, "frozen_parameters": frozen})

@@ -50,10 +50,10 @@ class PretrainObjective:
         by_number = {int(s.meta["level"]): dict(s.meta["degradation"]) for s in samples}
         self.levels = [by_number[number] for number in sorted(by_number)]
         self.absent = [[q for q in s.questions if names_absent(s, q)] for s in samples]
-        self.present = [[q for q in s.questions if not names_absent(s, q)] for s in samples]
+        self.present = [[q for q in s.questions if q.answerable and not names_absent(s, q)] for s in samples]
 
     def image(self, index: int, epoch: int) -> Image.Image:
-        """The image at this visit: level, noise and occlusion are drawn anew."""
+        """The image at this visit: mirroring, level, noise and occlusion are drawn anew."""
         return self._image(index, epoch, self.levels)
 
     def clear_image(self, index: int, epoch: int) -> Image.Image:
@@ -62,7 +62,11 @@ class PretrainObjective:
 
     def _image(self, index: int, epoch: int, levels: Sequence[dict[str, Any]]) -> Image.Image:
         rng = np.random.default_rng([self.seed, 1, epoch, index])
-        return degrade(self.images[index], **levels[int(rng.integers(len(levels)))], rng=rng)
+        flips = rng.integers(2, size=2)  # shape and colour survive them, and a small model memorises its images less
+        image = self.images[index]
+        for flip, method in zip(flips, (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM), strict=True):
+            image = image.transpose(method) if flip else image
+        return degrade(image, **levels[int(rng.integers(len(levels)))], rng=rng)
 
     def ask(self, index: int, epoch: int) -> list[tuple[str, str]]:
         """(question, answer) pairs of this visit."""
