@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
                 base.optim, lr=base.tower_lr, epochs=base.tower_epochs, global_batch=base.tower_batch, micro_batch=base.tower_batch
             )
             train(
-                TowerObjective(labels, objective.clear_image, processor.image_processor),
+                TowerObjective(labels, partial(objective.clear_image, undegraded_epochs=base.tower_epochs // 2), processor.image_processor),
                 probe,
                 None,
                 folder=job.out / "trainer" / "tower",

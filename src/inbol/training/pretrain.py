@@ -53,20 +53,18 @@ class PretrainObjective:
         self.present = [[q for q in s.questions if q.answerable and not names_absent(s, q)] for s in samples]
 
     def image(self, index: int, epoch: int) -> Image.Image:
-        """The image at this visit: mirroring, level, noise and occlusion are drawn anew."""
+        """The image at this visit: level, noise and occlusion are drawn anew."""
         return self._image(index, epoch, self.levels)
-
-    def clear_image(self, index: int, epoch: int) -> Image.Image:
-        """As `image`, but at one of the lighter levels: what the tower's warm-up looks at, since little can be learnt from the rest."""
-        return self._image(index, epoch, self.levels[: (len(self.levels) + 1) // 2])
 
     def _image(self, index: int, epoch: int, levels: Sequence[dict[str, Any]]) -> Image.Image:
         rng = np.random.default_rng([self.seed, 1, epoch, index])
-        flips = rng.integers(2, size=2)  # shape and colour survive them, and a small model memorises its images less
-        image = self.images[index]
-        for flip, method in zip(flips, (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM), strict=True):
-            image = image.transpose(method) if flip else image
-        return degrade(image, **levels[int(rng.integers(len(levels)))], rng=rng)
+        return degrade(self.images[index], **levels[int(rng.integers(len(levels)))], rng=rng)
+
+    def clear_image(self, index: int, epoch: int, *, undegraded_epochs: int) -> Image.Image:
+        """What the tower's warm-up looks at: level 0 first, then the lighter half of the levels. Shape is learnt in one sudden step, and on
+        degraded images alone that step may not come within the warm-up."""
+        lighter = self.levels[: 1 if epoch < undegraded_epochs else (len(self.levels) + 1) // 2]
+        return self._image(index, epoch, lighter)
 
     def ask(self, index: int, epoch: int) -> list[tuple[str, str]]:
         """(question, answer) pairs of this visit."""
