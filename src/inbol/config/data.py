@@ -119,9 +119,6 @@ class SamplingConfig:
         positive("trees_per_batch", self.trees_per_batch)
 
 
-ESTIMATORS = ("accuracy", "consistency", "entropy", "logprob")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundaryConfig:
     """When a question counts as known."""
