@@ -178,7 +178,9 @@ class _Planner:
         }
         if row == "threshold":
             inputs["val_predictions"] = self.predict("base", "align-val")
-        stage = config.ScoreStage(score=run.score, boundary=run.boundary, row=row, split=split)
+        # what counts as mistaken decides training targets, not outcomes: recipes that differ in it share their scores
+        boundary = replace(run.boundary, mistaken=None)
+        stage = config.ScoreStage(score=run.score, boundary=boundary, row=row, split=split)
         return self.node("score", stage, inputs, mark=row)
 
 

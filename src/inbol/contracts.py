@@ -26,6 +26,7 @@ class Boundary(StrEnum):
 
     KNOWN = "KNOWN"
     UNKNOWN = "UNKNOWN"  # intrinsic boundary: the image shows it, the model does not know it
+    MISTAKEN = "MISTAKEN"  # intrinsic too, but the samples agree on a wrong answer: an error to be corrected, not ignorance to be admitted
     BEYOND_IMAGE = "BEYOND_IMAGE"  # extrinsic boundary: no one can answer it from the image
 
 

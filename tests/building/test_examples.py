@@ -90,3 +90,12 @@ def test_wrong_arguments_are_named() -> None:
         build_examples(QUESTION, label(1.0), method="hard", **ARGUMENTS)
     with pytest.raises(ValueError, match="label of x cannot make an example of question q"):
         build_examples(QUESTION, label(1.0, key="x"), method="soft", **ARGUMENTS)
+
+
+@pytest.mark.parametrize("method", ["soft", "threshold", "plain"])
+def test_a_mistake_is_taught_the_answer(method: str) -> None:
+    """Sure and wrong (c = 0.1): the gold answer alone, of weight 1, inside any dead band."""
+    question = Question(key="q", image_key="i", text="what color is the shape?", answers=("red",), kind="color")
+    mistaken = BoundaryLabel(key="q", image_key="i", label=Boundary.MISTAKEN, confidence=0.1, evidence="")
+    examples = build_examples(question, mistaken, method=method, tau=0.5, dead_band=0.5, reason_share=0.0, seed=0)
+    assert [(e.target, e.weight, e.role) for e in examples] == [("red", 1.0, "answer")]

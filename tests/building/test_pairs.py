@@ -95,3 +95,13 @@ def test_wrong_arguments_are_named() -> None:
         build_pairs(QUESTION, label(1.0), responses(red=1), form="double", **ARGUMENTS)
     with pytest.raises(ValueError, match="must share one key"):
         build_pairs(QUESTION, label(1.0, key="x"), responses(red=1), form="single", **ARGUMENTS)
+
+
+def test_a_mistake_is_corrected_and_not_refused() -> None:
+    """9 of 10 samples say blue, 1 says red: the gold answer over blue with weight 1, or 9/10 of the duplicated form's mass."""
+    mistaken = BoundaryLabel(key="q", image_key="i", label=Boundary.MISTAKEN, confidence=0.1, evidence="")
+    for form, weight in (("single", 1.0), ("duplicated", 0.9)):
+        pairs, skipped = build_pairs(QUESTION, mistaken, responses(red=1, blue=9), form=form, **ARGUMENTS)
+        assert skipped == ""
+        assert [(p.chosen, p.rejected, p.answer_is_chosen, p.confidence) for p in pairs] == [("red", "blue", True, 1.0)]
+        assert pairs[0].weight == pytest.approx(weight)

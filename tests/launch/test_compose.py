@@ -99,7 +99,7 @@ def test_integers_and_floats_of_one_value_are_one_configuration() -> None:
         ("sft.optim.epochs=banana", r"^sft\.optim\.epochs: 'banana' is str"),
         ("dpo=sofd", r"^dpo: there is no 'sofd'; did you mean 'soft'\? there are dup, hard, "),
         ("dpo.loss=sofd", r"^dpo\.loss: 'sofd' is not one of 'hard', 'soft'"),
-        ("launcher.ranks=3", r"^base\.optim\.global_batch: 32 trees do not divide over launcher\.ranks=3"),
+        ("launcher.ranks=3", r"^base\.optim\.global_batch: 16 trees do not divide over launcher\.ranks=3"),
         ("seed=1,2", r"several values, but a run takes one; for a list write seed=\[\.\.\.\]$"),
         ("dpo.beta", r"^override 'dpo\.beta': not of the form key=value"),
         ("~dpo.beta", r"cannot be deleted"),

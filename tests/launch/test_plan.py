@@ -76,11 +76,12 @@ def test_other_values_change_what_depends_on_them() -> None:
 
 def test_recipes_share_what_they_have_in_common() -> None:
     whole, plain, hard, threshold = planned("inbol-dpo"), planned("plain-sft"), planned("dpo"), planned("idk-it")
-    for name in ("ingest", "unsolvable", "base", "sample", "confidence", "boundary", "predict[base]", "score[base]", "confidence[test]"):
+    assert plain["boundary"].folder == hard["boundary"].folder == threshold["boundary"].folder != whole["boundary"].folder
+    for name in ("ingest", "unsolvable", "base", "sample", "confidence", "predict[base]", "score[base]", "confidence[test]"):
         assert whole[name].folder == plain[name].folder == hard[name].folder == threshold[name].folder
     assert len({whole["sft"].folder, plain["sft"].folder, hard["sft"].folder}) == 3
     assert hard["sft"].folder == threshold["sft"].folder
-    assert whole["pairs"].folder == hard["pairs"].folder
+    assert whole["pairs"].folder != hard["pairs"].folder  # the whole method corrects what the model is sure and wrong about
     assert "dpo" not in plain and "sample" not in planned("refusal-prompt")
 
 

@@ -44,3 +44,18 @@ def test_mismatches_are_named() -> None:
         draw_boundary(QUESTION, confidence(1.0, key="x"), tau=0.5)
     with pytest.raises(ValueError, match="q: an answerable question needs an accuracy"):
         draw_boundary(QUESTION, confidence(None), tau=0.5)
+
+
+@pytest.mark.parametrize(
+    ("c", "consistency", "expected"),
+    [(0.2, 0.8, Boundary.MISTAKEN), (0.2, 0.6, Boundary.UNKNOWN), (0.3, 0.7, Boundary.MISTAKEN), (0.8, 0.8, Boundary.KNOWN)],
+)
+def test_mistaken_is_sure_and_wrong(c: float, consistency: float, expected: Boundary) -> None:
+    """Threshold 0.7 on the share of the most frequent answer, for questions below tau = 0.5 alone."""
+    question = Question(key="q", image_key="i", text="what color is the shape?", answers=("red",), kind="color")
+    confidence = Confidence(key="q", image_key="i", accuracy=c, consistency=consistency, entropy=0.5, logprob=-1.0, refused=0.0)
+    label = draw_boundary(question, confidence, tau=0.5, mistaken=0.7)
+    assert label.label is expected
+    assert ("agree on a wrong answer" in label.evidence) == (expected is Boundary.MISTAKEN)
+    without = draw_boundary(question, confidence, tau=0.5)
+    assert without.label in (Boundary.KNOWN, Boundary.UNKNOWN)

@@ -28,8 +28,9 @@ def build_examples(
     """The examples of one question; none in the dead band, and none beyond the image for `plain`.
 
     Args:
-        method: `soft`: the answer with weight c and a refusal with weight 1 - c. `threshold`: the answer when KNOWN, else a refusal, of
-            weight 1 (IDK-IT, the refusal tuning of arXiv 2412.11196). `plain`: the gold answer alone, of weight 1.
+        method: `soft`: the answer with weight c and a refusal with weight 1 - c; the gold answer alone when MISTAKEN. `threshold`: the
+            answer when KNOWN (or MISTAKEN), else a refusal, of weight 1 (IDK-IT, the refusal tuning of arXiv 2412.11196). `plain`: the
+            gold answer alone, of weight 1.
         tau: threshold that the label used; centre of the dead band.
         dead_band: half-width, in [0, 0.5]; answerable questions inside it are left out (`soft` and `threshold`).
         reason_share: share of the refusals that state their reason.
@@ -43,7 +44,12 @@ def build_examples(
     if label.key != question.key:
         raise ValueError(f"label of {label.key} cannot make an example of question {question.key}")
     for_answer, for_refusal = _weights(question, label, method)
-    if question.answerable and method != "plain" and in_dead_band(label.confidence, tau=tau, dead_band=dead_band):
+    if (
+        question.answerable
+        and method != "plain"
+        and label.label is not Boundary.MISTAKEN
+        and in_dead_band(label.confidence, tau=tau, dead_band=dead_band)
+    ):
         return ()
     examples = []
     if for_answer > 0:
@@ -60,6 +66,8 @@ def _weights(question: Question, label: BoundaryLabel, method: str) -> tuple[flo
         return (1.0, 0.0) if question.answerable else (0.0, 0.0)
     if label.label is Boundary.BEYOND_IMAGE:
         return 0.0, 1.0
+    if label.label is Boundary.MISTAKEN:
+        return 1.0, 0.0
     if method == "soft":
         return label.confidence, 1.0 - label.confidence
     return (1.0, 0.0) if label.label is Boundary.KNOWN else (0.0, 1.0)

@@ -54,8 +54,9 @@ def build_pairs(
 
     Args:
         form: `single`: one pair. KNOWN: gold answer over refusal; otherwise refusal over the most frequent wrong sample.
-            `duplicated`: one pair of weight n/K per distinct sampled answer: a correct one over the refusal, the refusal over a wrong
-            one. In expectation this is the soft-label loss with two answer strings, and it never teaches refusal over a correct answer.
+            MISTAKEN: gold answer over the most frequent wrong sample. `duplicated`: one pair of weight n/K per distinct sampled answer: a
+            correct one over the refusal, the refusal over a wrong one. In expectation this is the soft-label loss with two answer strings,
+            and it never teaches refusal over a correct answer.
         tau: threshold that the label used; centre of the dead band.
         dead_band: half-width, in [0, 0.5]; answerable questions inside it get no pair.
         reason_share: share of the refusals that state their reason.
@@ -72,10 +73,14 @@ def build_pairs(
         raise ValueError(f"form: {form!r} is not one of {', '.join(map(repr, FORMS))}")
     if not question.key == label.key == responses.key:
         raise ValueError(f"question {question.key}, label {label.key} and responses {responses.key} must share one key")
-    if question.answerable and in_dead_band(label.confidence, tau=tau, dead_band=dead_band):
+    mistaken = label.label is Boundary.MISTAKEN
+    if question.answerable and not mistaken and in_dead_band(label.confidence, tau=tau, dead_band=dead_band):
         return (), "dead-band"
     rng = random.Random(f"pairs:{seed}:{question.key}")
     sampled = sampled_answers(question, responses)
+    if mistaken:
+        wrong = [(a.text, a.count / len(responses.texts)) for a in sampled if a.outcome is Outcome.WRONG]
+        return _corrections(question, wrong if form == "duplicated" else [(text, 1.0) for text, _ in wrong[:1]])
     if form == "duplicated":
         sides = [(a.text, a.outcome is Outcome.CORRECT, a.count / len(responses.texts)) for a in sampled]
         skipped = "no-answer-sample"
@@ -101,3 +106,21 @@ def build_pairs(
             )
         )
     return tuple(pairs), "" if pairs else skipped
+
+
+def _corrections(question: Question, wrong: list[tuple[str, float]]) -> tuple[tuple[PreferencePair, ...], str]:
+    """The gold answer over wrong ones, each (text, weight). The gold answer is right for sure, so these pairs carry confidence 1."""
+    return tuple(
+        PreferencePair(
+            key=f"{question.key}-p{number}",
+            image_key=question.image_key,
+            prompt=question.text,
+            chosen=question.answers[0],
+            rejected=text,
+            confidence=1.0,
+            answer_is_chosen=True,
+            weight=weight,
+            role="answerable",
+        )
+        for number, (text, weight) in enumerate(wrong)
+    ), ""

@@ -126,8 +126,14 @@ class BoundaryConfig:
     tau: float = 0.5
     """Confidence from which on a question is KNOWN; 0.5 is the indifference point of the +1/0/-1 score."""
 
+    mistaken: float | None = None
+    """Consistency (share of the most frequent answer) from which on a question that is not KNOWN is MISTAKEN: the model is sure and wrong,
+    so it is taught the answer instead of the refusal. In (0.5, 1]; None makes all of them UNKNOWN."""
+
     def __post_init__(self) -> None:
         within("tau", self.tau, 0, 1)
+        if self.mistaken is not None and not 0.5 < self.mistaken <= 1:
+            raise ValueError(f"mistaken: {self.mistaken!r} is not in (0.5, 1]; at most half of the samples agreeing is no conviction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

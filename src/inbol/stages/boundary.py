@@ -21,7 +21,7 @@ def run(job: Job) -> dict[str, Any]:
     def build(name: str) -> Iterable[BoundaryLabel]:
         questions = questions_of(job.inputs["vqa"], job.inputs["unsolvable"], name)
         confidences = records_by_key(job.inputs["confidence"], name, Confidence, questions)
-        return (draw_boundary(question, confidences[key], tau=config.tau) for key, question in questions.items())
+        return (draw_boundary(question, confidences[key], tau=config.tau, mistaken=config.mistaken) for key, question in questions.items())
 
     labels = Counter[str]()
     for name, records in write_each(job, record_names(job.inputs["confidence"]), build, BoundaryLabel):
