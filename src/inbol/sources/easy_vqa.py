@@ -25,7 +25,7 @@ from inbol.sources.wordings import COLORS, SHAPES, Meaning, parse, render, rewor
 from inbol.text.match import grade_response
 
 NAME = "easy-vqa"
-PREMISE_SHARE = 0.6
+PREMISE_SHARE = 0.5
 """Share of the reworded "what shape" and "what color" questions that name what is there ("what color is the circle?" about a circle):
 without them nearly every question that names something would be a false premise, and refusing could be learnt from the words alone."""
 UNSEEN_SHARE = 1 / 3
@@ -111,6 +111,13 @@ class EasyVqa:
                 continue
             told = premised_meaning if drawn else meaning
             questions.append(_question(key, f"q{number:02d}", reworded if drawn else text, answer, told, "seen"))
+        if split == "align-train":
+            rng = stream(self.seed, key, "second wordings")
+            for number in sorted(asked):
+                text, answer = raw[number]
+                if parse(text).kind != "yes/no":
+                    words = reword(text, group="seen", rng=rng)
+                    questions.append(_question(key, f"q{number:02d}-w", words, answer, parse(text), "seen"))
         if split in ("align-val", "test"):
             rng = stream(self.seed, key, "unseen wordings")
             for number in sorted(rng.choice(sorted(asked), size=max(1, round(len(asked) * UNSEEN_SHARE)), replace=False)):
