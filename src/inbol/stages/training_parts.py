@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,6 +100,8 @@ def finish_training(job: Job, trainer: Any, start: Start, facts: dict[str, Any])
     if start.rank == 0:
         write_text(job.out / "log_history.json", json.dumps(trainer.state.log_history))
     export(trainer, start.processor, job.out / "checkpoint", base=start.merge_into)
+    if start.rank == 0:
+        shutil.rmtree(job.out / "trainer", ignore_errors=True)  # checkpoints to resume from: many times the model, needed no more
     start.tracker.finish()
     return facts
 

@@ -59,7 +59,9 @@ def _merge_adapters(part: Path, base: str) -> None:
     """Replace the adapter folder by the merged model, so that later stages load an ordinary checkpoint."""
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    unset_hf_deepspeed_config()  # under ZeRO-3 this rank alone would wait for the others inside from_pretrained
     model = AutoModelForImageTextToText.from_pretrained(base)
     merged = PeftModel.from_pretrained(model, str(part)).merge_and_unload()
     for file in part.glob("adapter_*"):
