@@ -110,7 +110,7 @@ def build_pairs(
 
 def _corrections(question: Question, wrong: list[tuple[str, float]]) -> tuple[tuple[PreferencePair, ...], str]:
     """The gold answer over wrong ones, each (text, weight). The gold answer is right for sure, so these pairs carry confidence 1."""
-    return tuple(
+    pairs = tuple(
         PreferencePair(
             key=f"{question.key}-p{number}",
             image_key=question.image_key,
@@ -123,4 +123,5 @@ def _corrections(question: Question, wrong: list[tuple[str, float]]) -> tuple[tu
             role="answerable",
         )
         for number, (text, weight) in enumerate(wrong)
-    ), ""
+    )
+    return pairs, "" if pairs else "no-wrong-sample"

@@ -33,8 +33,9 @@ def draw_boundary(question: Question, confidence: Confidence, *, tau: float, mis
         known = c >= tau
         label = Boundary.KNOWN if known else Boundary.UNKNOWN
         evidence = f"Intrinsic rule: sampled accuracy {c:.3g} is {'at least' if known else 'below'} tau = {tau:.3g}."
-        # c + consistency <= 1 unless the most frequent answer is a right one
-        if not known and mistaken is not None and confidence.consistency >= mistaken and c < confidence.consistency:
+        # below tau, so many agreeing samples are neither right (c < tau) nor, unless the model mostly refuses, refusals
+        sure = mistaken is not None and confidence.consistency >= mistaken > max(c, confidence.refused)
+        if not known and sure:
             label = Boundary.MISTAKEN
             evidence += f" Of the samples, {confidence.consistency:.3g} agree on a wrong answer, at least {mistaken:.3g}."
     return BoundaryLabel(key=question.key, image_key=question.image_key, label=label, confidence=c, evidence=evidence)
