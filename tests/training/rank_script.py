@@ -53,6 +53,8 @@ def run(kind: str, folder: Path, rank: int, world_size: int, *, dropout: float =
         report=report,
     )  # fmt: skip
     export(trainer, toy.processor(), folder / "checkpoint")
+    if rank == 0:
+        (folder / "log_history.json").write_text(json.dumps(trainer.state.log_history))
     (folder / f"facts-{rank}.json").write_text(json.dumps(facts))
 
 
