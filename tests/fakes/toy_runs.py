@@ -21,7 +21,7 @@ from inbol.models.load import freeze_vision_tower
 from inbol.models.tree import TreeCollator
 from inbol.training.objectives import DpoObjective, PairTrees, SftObjective
 from inbol.training.stream import Layout, StepStream
-from inbol.training.trainer import EveryStep, StreamTrainer, trainer_arguments
+from inbol.training.trainer import Budget, EveryStep, Sharding, StreamTrainer, trainer_arguments
 
 OBJECTIVES = ("sft", "dpo")
 GLOBAL_BATCH, STEPS, LR, SEED, CLIP = 4, 4, 3e-4, 3, 1.0
@@ -47,6 +47,17 @@ def start_model(dtype: torch.dtype = torch.float32) -> Any:
     return model
 
 
+UNSHARDED = Sharding(zero_stage=0, precision="fp32", offload_optimizer=False, gradient_checkpointing=False)
+
+
+def budget(*, save_steps: int) -> Budget:
+    """The budget of every toy run: no warm-up, no decay, `STEPS` steps (two to an epoch)."""
+    return Budget(
+        lr=LR, epochs=STEPS / 2, global_batch=GLOBAL_BATCH, micro_batch=1, warmup_share=0.0, weight_decay=0.0, max_grad_norm=CLIP,
+        save_steps=save_steps, log_steps=1,
+    )  # fmt: skip
+
+
 def weights(model: Any) -> Tensor:
     """All trained weights as one vector."""
     trained = {name: p.detach().double().flatten() for name, p in model.named_parameters() if "vision_tower" not in name}
@@ -63,8 +74,7 @@ def trainer_run(kind: str, folder: Path, micro_batch: int, dtype: torch.dtype) -
     layout = Layout(GLOBAL_BATCH, 1, micro_batch)
     model = start_model(dtype)
     arguments = trainer_arguments(
-        config_class(kind), folder=folder, lr=LR, max_steps=STEPS, warmup_share=0.0, weight_decay=0.0, max_grad_norm=CLIP, save_steps=1000,
-        log_steps=1, micro_batch=micro_batch, accumulation=layout.accumulation, seed=SEED, bf16=False, gradient_checkpointing=False,
+        config_class(kind), folder=folder, budget=budget(save_steps=1000), layout=layout, sharding=UNSHARDED, max_steps=STEPS, seed=SEED,
         deepspeed=None,
     )  # fmt: skip
     trainer = StreamTrainer(

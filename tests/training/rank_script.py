@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import toy
-from toy_runs import CLIP, GLOBAL_BATCH, LR, OBJECTIVES, SEED, STEPS, config_class, objective, start_model
+from toy_runs import OBJECTIVES, SEED, budget, config_class, objective, start_model
 
 from inbol.training.checkpoints import export
 from inbol.training.engine import start_ranks
-from inbol.training.trainer import Budget, Report, Sharding, train
+from inbol.training.trainer import Report, Sharding, train
 
 
 class CrashError(Exception):
@@ -42,10 +42,7 @@ def run(kind: str, folder: Path, rank: int, world_size: int, *, dropout: float =
         toy.processor(),
         config_class=config_class(kind),
         folder=folder,
-        budget=Budget(
-            lr=LR, epochs=STEPS / 2, global_batch=GLOBAL_BATCH, micro_batch=1, warmup_share=0.0, weight_decay=0.0, max_grad_norm=CLIP,
-            save_steps=2, log_steps=1,
-        ),
+        budget=budget(save_steps=2),
         sharding=Sharding(zero_stage=2, precision="fp32", offload_optimizer=False, gradient_checkpointing=False),
         seed=SEED,
         rank=rank,

@@ -11,7 +11,7 @@ import torch
 from oracle import PAIRS, Oracle, World, tiny_world, trl_dpo, trl_sft
 from PIL import Image
 from torch import Tensor
-from toy_runs import GLOBAL_BATCH, OBJECTIVES, STEPS, distance, objective, start_model, torch_run, trainer_run, weights
+from toy_runs import GLOBAL_BATCH, OBJECTIVES, STEPS, UNSHARDED, budget, distance, objective, start_model, torch_run, trainer_run, weights
 from transformers import LlavaForConditionalGeneration
 from trl import SFTConfig
 
@@ -89,8 +89,7 @@ def trainer_loss(trained: Objective, model: LlavaForConditionalGeneration, folde
     """What `StreamTrainer.compute_loss` hands to the backward pass for a batch of everything, and its metrics."""
     layout = Layout(trained.size, 1, trained.size)
     arguments = trainer_arguments(
-        SFTConfig, folder=folder, lr=1e-3, max_steps=1, warmup_share=0.0, weight_decay=0.0, max_grad_norm=1.0, save_steps=10, log_steps=1,
-        micro_batch=layout.micro_batch, accumulation=1, seed=0, bf16=False, gradient_checkpointing=False, deepspeed=None,
+        SFTConfig, folder=folder, budget=budget(save_steps=10), layout=layout, sharding=UNSHARDED, max_steps=1, seed=0, deepspeed=None,
     )  # fmt: skip
     trainer = StreamTrainer(stream=StepStream(trained, layout, rank=0, seed=0), model=model, args=arguments)
     batch: MicroBatch = next(iter(trainer.get_train_dataloader()))

@@ -19,7 +19,7 @@ from transformers import Trainer, TrainerCallback
 
 from inbol.training.checkpoints import COMPLETE, last_complete, write_marker
 from inbol.training.engine import deepspeed_config
-from inbol.training.stream import FromStep, MicroBatch, Objective, StepStream, spread
+from inbol.training.stream import FromStep, Layout, MicroBatch, Objective, StepStream, spread
 
 Report = Callable[[int, int, str], None]
 """(done, total, note): where progress goes."""
@@ -184,41 +184,34 @@ def trainer_arguments(
     config_class: type,
     *,
     folder: Path,
-    lr: float,
+    budget: Budget,
+    layout: Layout,
+    sharding: Sharding,
     max_steps: int,
-    warmup_share: float,
-    weight_decay: float,
-    max_grad_norm: float,
-    save_steps: int,
-    log_steps: int,
-    micro_batch: int,
-    accumulation: int,
     seed: int,
-    bf16: bool,
-    gradient_checkpointing: bool,
     deepspeed: dict[str, Any],
     **more: Any,
 ) -> Any:
     """TRL's `SFTConfig` or `DPOConfig` with every default that would bite switched off."""
     return config_class(
         output_dir=str(folder),
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=lr,
+        per_device_train_batch_size=layout.micro_batch,
+        gradient_accumulation_steps=layout.accumulation,
+        learning_rate=budget.lr,
         lr_scheduler_type="cosine",
         max_steps=max_steps,
-        warmup_steps=round(warmup_share * max_steps),
-        weight_decay=weight_decay,
-        max_grad_norm=max_grad_norm,
+        warmup_steps=round(budget.warmup_share * max_steps),
+        weight_decay=budget.weight_decay,
+        max_grad_norm=budget.max_grad_norm,
         optim="adamw_torch",
-        save_steps=save_steps,
+        save_steps=budget.save_steps,
         save_total_limit=2,
-        logging_steps=log_steps,
+        logging_steps=budget.log_steps,
         logging_first_step=True,
         seed=seed,
-        bf16=bf16,
+        bf16=sharding.precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=gradient_checkpointing,
+        gradient_checkpointing=sharding.gradient_checkpointing,
         report_to=[],
         ignore_data_skip=True,  # FromStep starts at the right place; skipping would read everything again
         remove_unused_columns=False,
@@ -273,18 +266,11 @@ def train(
     arguments = trainer_arguments(
         config_class,
         folder=folder,
-        lr=budget.lr,
+        budget=budget,
+        layout=layout,
+        sharding=sharding,
         max_steps=max_steps,
-        warmup_share=budget.warmup_share,
-        weight_decay=budget.weight_decay,
-        max_grad_norm=budget.max_grad_norm,
-        save_steps=budget.save_steps,
-        log_steps=budget.log_steps,
-        micro_batch=layout.micro_batch,
-        accumulation=layout.accumulation,
         seed=seed,
-        bf16=sharding.precision == "bf16",
-        gradient_checkpointing=sharding.gradient_checkpointing,
         deepspeed=deepspeed,
         **more,
     )
