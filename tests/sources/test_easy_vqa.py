@@ -11,7 +11,7 @@ from PIL import Image
 
 from inbol.contracts import Outcome
 from inbol.sources.degrade import Level
-from inbol.sources.easy_vqa import EasyVqa, grade, image_key
+from inbol.sources.easy_vqa import EasyVqa, asks_what_is_there, grade, image_key
 from inbol.sources.images import decode_image
 from inbol.sources.wordings import parse
 
@@ -68,7 +68,7 @@ def test_withheld_colours_never_occur_in_pretrain(source: EasyVqa) -> None:
     samples = _samples(source, "pretrain")
     assert sorted(int(sample.key[-5:]) for sample in samples) == [0, 1, 3, 4, 6, 7, 9, 10]
     for sample in samples:
-        assert len(sample.questions) == 3
+        assert sum(not asks_what_is_there(question) for question in sample.questions) == 3
         assert all("teal" not in question.text and "teal" not in question.answers for question in sample.questions)
     assert len(_samples(replace(source, sizes={"align-train": 12}), "align-train")) == 12
     with pytest.raises(ValueError, match="mauve is no easy-VQA colour"):
@@ -155,6 +155,31 @@ def test_the_paraphrase_share_changes_wordings_alone(source: EasyVqa) -> None:
         assert [question.kind for question in second] == [q.kind for q in plain.questions if q.kind != "yes/no" and q not in second]
         assert all((question.text in originals) != (question in second) for question in plain.questions)
         assert not any(question.text in originals for question in reworded.questions)
+
+
+def test_pretrain_also_asks_about_what_is_there(source: EasyVqa) -> None:
+    """Four yes/no questions where colour and shape are known: has and no, colour and shape; their answers are yes, no, yes, no."""
+    for split in SIZES:
+        for sample in _samples(source, split):
+            added = [question for question in sample.questions if asks_what_is_there(question)]
+            known = 2 * bool(sample.meta["color"]) + 2 * bool(sample.meta["shape"])
+            assert len(added) == (known if split == "pretrain" else 0)
+            for question in added:
+                meaning = parse(question.text)
+                assert question.answers == ("no" if meaning.negated else "yes",)
+                assert (meaning.color or sample.meta["color"], meaning.shape or sample.meta["shape"]) == (
+                    sample.meta["color"],
+                    sample.meta["shape"],
+                )
+
+
+def test_second_wordings_name_what_is_there(source: EasyVqa) -> None:
+    """Else a question that names a shape or a colour is mostly a false premise in training, and naming alone would call for a refusal."""
+    for sample in _samples(source, "align-train"):
+        templates = {question.template for question in sample.questions if question.key.endswith("-w")}
+        named = {"color": "what-shape-of-color", "shape": "what-color-of-shape"}
+        assert {template for attribute, template in named.items() if sample.meta[attribute]} <= templates
+        assert not (sample.meta["color"] and "what-shape" in templates) and not (sample.meta["shape"] and "what-color" in templates)
 
 
 def test_building_twice_gives_equal_samples(source: EasyVqa) -> None:

@@ -11,7 +11,7 @@ from toy import processor
 
 from inbol.contracts import Question, VqaSample
 from inbol.models.tree import TreeCollator
-from inbol.training.pretrain import PretrainObjective
+from inbol.training.pretrain import Lesson, PretrainObjective
 from inbol.training.stream import Visit
 
 LEVELS = [{"occlusion": 0.0, "noise": 0.0, "blur": 0.0, "contrast": 1.0}, {"occlusion": 1.0, "noise": 0.0, "blur": 0.0, "contrast": 1.0}]
@@ -32,8 +32,14 @@ def sample(number: int) -> VqaSample:
     )
 
 
-def absent(sample: VqaSample, question: Question) -> bool:
-    return any(color in question.text for color in ("blue", "green"))
+def balanced(sample: VqaSample) -> list[tuple[list[Question], int]]:
+    """One of the absent colours at most, then the rest."""
+    absent = [q for q in sample.questions if "blue" in q.text or "green" in q.text]
+    return [(absent, 1), ([q for q in sample.questions if q not in absent], 3)]
+
+
+def all_four(sample: VqaSample) -> list[tuple[list[Question], int]]:
+    return [(list(sample.questions), 4)]
 
 
 @pytest.fixture(scope="module")
@@ -41,28 +47,34 @@ def objective() -> PretrainObjective:
     return PretrainObjective(
         [sample(0), sample(1)],
         TreeCollator(processor()),
+        lessons=[
+            Lesson(until=1.5, undegraded=True, say_refusals=False, pools=balanced),
+            Lesson(until=16, undegraded=False, say_refusals=True, pools=all_four),
+        ],
         questions_per_image=3,
-        absent_questions=1,
-        names_absent=absent,
         say_items=2,
         refusals=["i cannot tell.", "sorry.", "hard to say."],
         seed=0,
     )
 
 
-def test_a_visit_asks_few_absent_colours_and_says_refusals(objective: PretrainObjective) -> None:
-    """3 questions: 1 of the 2 absent ones, both others; and 2 "say:" items. 5 in all, so the denominator is 5."""
+def test_a_visit_draws_from_the_pools_of_its_lesson_and_says_refusals(objective: PretrainObjective) -> None:
+    """3 questions at first: 1 of the 2 absent colours beside both others. Later any 3 of the 4, and 2 "say:" items, 5 in all."""
     texts = set()
-    for epoch in range(8):
+    for epoch in range(16):
         asked = objective.ask(0, epoch)
-        assert len(asked) == 5
-        assert sum("blue" in question or "green" in question for question, _ in asked) == 1
-        assert {"what color?", "is it red?"} <= {question for question, _ in asked}
+        assert objective.denominator(Visit(0, epoch, True)) == len(asked) == (3 if epoch < 2 else 5)
+        absent = sum("blue" in question or "green" in question for question, _ in asked)
+        assert absent == 1 if epoch < 2 else absent in (1, 2)
         said = [(question, answer) for question, answer in asked if question.startswith("say: ")]
-        assert len(said) == 2 and all(question == f"say: {answer}" for question, answer in said)
+        assert len(said) == len(asked) - 3 and all(question == f"say: {answer}" for question, answer in said)
         texts |= {question for question, _ in asked}
-        assert objective.denominator(Visit(0, epoch, True)) == 5
     assert {"is it blue?", "is it green?"} <= texts  # drawn anew at every visit
+
+
+def test_the_last_lesson_goes_on_to_the_end(objective: PretrainObjective) -> None:
+    """1.5 epochs of the first lesson are visits 0 and 1."""
+    assert [objective.lesson(epoch) for epoch in (0, 1, 2, 15, 16, 99)] == [0, 0, 1, 1, 1, 1]
 
 
 def test_visits_are_pure_functions_of_index_and_epoch(objective: PretrainObjective) -> None:
@@ -72,13 +84,13 @@ def test_visits_are_pure_functions_of_index_and_epoch(objective: PretrainObjecti
 
 
 def test_levels_are_drawn_anew_and_the_warm_up_starts_undegraded(objective: PretrainObjective) -> None:
-    """Level 0 leaves the red image, level 1 covers it whole with grey 128."""
-    seen = {np.asarray(objective.image(0, epoch))[0, 0, 1] for epoch in range(16)}
-    assert seen == {0, 128}
+    """Level 0 leaves the red image, level 1 covers it whole with grey 128; the first lesson, visits 0 and 1, is undegraded."""
+    assert {np.asarray(objective.image(0, epoch))[0, 0, 1] for epoch in range(2)} == {0}
+    assert {np.asarray(objective.image(0, epoch))[0, 0, 1] for epoch in range(2, 16)} == {0, 128}
     assert {np.asarray(objective.clear_image(1, epoch, undegraded_epochs=4))[0, 0, 1] for epoch in range(16)} == {0}
 
 
 def test_repeats_weigh_nothing(objective: PretrainObjective) -> None:
-    batch = objective.collate([Visit(0, 0, True), Visit(1, 0, False)])
+    batch = objective.collate([Visit(0, 2, True), Visit(1, 2, False)])
     assert batch.weights.tolist() == [1.0] * 5 + [0.0] * 5
     assert batch.trees.num_responses == 10

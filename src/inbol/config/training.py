@@ -84,13 +84,22 @@ class BaseConfig:
     tower_lr: float = 2e-3
     """`tiny`: peak learning rate of the warm-up."""
     tower_lr_factor: float = 0.1
-    """`tiny`: the tower's learning rate in LLaVA training, as a factor of `optim.lr`."""
-    questions_per_image: int = 7
+    """`tiny`: the tower's learning rate in LLaVA training, as a factor of `optim.lr`; 0 freezes it."""
+    affirmative_share: float = 0.0
+    """`tiny`: share of the LLaVA training, its first visits, with undegraded images and affirmative yes/no questions. Comparing a question
+    with an image is learnt in one sudden step, which "is there no ...?" puts off for as long as a laptop cares to wait."""
+    affirmative_what_questions: int = 1
+    """`tiny`: at most this many other questions per image and visit while `affirmative_share` lasts; they are the easier lesson."""
+    undegraded_share: float = 0.0
+    """`tiny`: share of the LLaVA training, its first visits, with undegraded images and as many questions about what is there as about what
+    is not; after it, every level and the data set's own questions."""
+    questions_per_image: int = 8
     """`tiny`: questions asked per image and visit, drawn anew at every visit."""
-    absent_color_questions: int = 1
-    """`tiny`: at most this many questions about an absent colour per image and visit (they are 7 of 8 otherwise)."""
+    absent_color_questions: int = 2
+    """`tiny`: at most this many questions about an absent colour per image and visit while `undegraded_share` lasts (they are 5 of 6 in
+    the data set, and saying "absent" without looking is nearly right)."""
     say_items: int = 1
-    """`tiny`: "say: <refusal>" items per image and visit, so that the wordings are known before alignment."""
+    """`tiny`: "say: <refusal>" items per image and visit after `undegraded_share`, so that the wordings are known before alignment."""
     optim: OptimConfig = OptimConfig(lr=1.5e-3)
     """`tiny`: the LLaVA training; `epochs` counts visits of every image."""
 
@@ -99,6 +108,11 @@ class BaseConfig:
         if self.kind == "pretrained" and not self.path:
             raise ValueError("path: a pretrained base needs a hub id or a local checkpoint folder")
         at_least("tower_epochs", self.tower_epochs, 0)
+        at_least("tower_lr_factor", self.tower_lr_factor, 0)
+        within("affirmative_share", self.affirmative_share, 0, 1)
+        within("undegraded_share", self.undegraded_share, self.affirmative_share, 1)
+        if self.kind == "tiny" and not self.tower_lr_factor and not self.tower_epochs:
+            raise ValueError("tower_lr_factor: 0 freezes a tower that no warm-up has trained; set tower_epochs or a factor above 0")
         positive("questions_per_image", self.questions_per_image)
 
 

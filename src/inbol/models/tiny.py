@@ -108,6 +108,7 @@ def build_model(
         num_attention_heads=heads,
         num_key_value_heads=heads,
         max_position_embeddings=2048,
+        initializer_range=hidden_size**-0.5,  # the library's 0.02 is for widths of thousands; here it costs hundreds of steps
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

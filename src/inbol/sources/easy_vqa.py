@@ -6,7 +6,7 @@ One raw record of `data/train/questions.json`, [question, answer, image id], abo
 
 The data set's training images are shared out over `pretrain`, `align-train` and `align-val`; its test images are `test`. Images get
 a seeded degradation level; `pretrain` stores them clean and only notes the level, because the base's training draws the noise anew at
-every visit.
+every visit. `pretrain` also has yes/no questions about what is there, which the data set seldom asks.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from inbol.sources.degrade import Level, degraded_png, level_meta
 from inbol.sources.images import decode_image
 from inbol.sources.seeding import stream
 from inbol.sources.wordings import COLORS, SHAPES, Meaning, parse, render, reword, with_premise
+from inbol.sources.wordings import answer as answer_to
 from inbol.text.match import grade_response
 
 NAME = "easy-vqa"
@@ -111,13 +112,19 @@ class EasyVqa:
                 continue
             told = premised_meaning if drawn else meaning
             questions.append(_question(key, f"q{number:02d}", reworded if drawn else text, answer, told, "seen"))
+        if split == "pretrain":
+            rng = stream(self.seed, key, "present")
+            for number, meaning in enumerate(_present(**shown)):
+                words = render(meaning, group="seen", rng=rng)
+                questions.append(_question(key, f"p{number}", words, answer_to(meaning, **shown), meaning, "seen"))
         if split == "align-train":
             rng = stream(self.seed, key, "second wordings")
             for number in sorted(asked):
                 text, answer = raw[number]
                 if parse(text).kind != "yes/no":
-                    words = reword(text, group="seen", rng=rng)
-                    questions.append(_question(key, f"q{number:02d}-w", words, answer, parse(text), "seen"))
+                    told = with_premise(parse(text), **shown)
+                    words = reword(text, group="seen", rng=rng) if told == parse(text) else render(told, group="seen", rng=rng)
+                    questions.append(_question(key, f"q{number:02d}-w", words, answer, told, "seen"))
         if split in ("align-val", "test"):
             rng = stream(self.seed, key, "unseen wordings")
             for number in sorted(rng.choice(sorted(asked), size=max(1, round(len(asked) * UNSEEN_SHARE)), replace=False)):
@@ -167,6 +174,11 @@ def image_key(part: str, number: int) -> str:
     return f"{NAME}-{part}-{number:05d}"
 
 
+def asks_what_is_there(question: Question) -> bool:
+    """One of the yes/no questions that `pretrain` has beside the data set's own."""
+    return question.key.rpartition("-")[2].startswith("p")
+
+
 def grade(question: Question, text: str) -> Outcome:
     """The outcome of the response `text`."""
     return grade_response(text, answers=question.answers, answerable=question.answerable, question=question.text)
@@ -189,6 +201,13 @@ def _parsed(raw: list[Raw]) -> list[tuple[Meaning, str]]:
 
 def _denies(meaning: Meaning, answer: str) -> bool:
     return meaning.kind == "yes/no" and (answer == "yes") == meaning.negated
+
+
+def _present(*, color: str, shape: str) -> list[Meaning]:
+    """Yes/no questions about what the image shows, as far as that is known. The data set asks about absent colours five times as often, and
+    a base that has seen nothing else says "absent" without looking."""
+    meanings = [Meaning(name, color=color) for name in ("has-color", "no-color") if color]
+    return meanings + [Meaning(name, shape=shape) for name in ("has-shape", "no-shape") if shape]
 
 
 def _known(raw: list[Raw], values: tuple[str, ...]) -> str:

@@ -5,21 +5,26 @@ The tiny base learns in two phases under DeepSpeed: its vision tower on shape an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inbol.config.stages import BaseStage
 from inbol.config.training import BaseConfig
 from inbol.contracts import Question, VqaSample
 from inbol.shards.reader import read_shard, shard_names
-from inbol.sources.wordings import COLORS, SHAPES
+from inbol.sources.easy_vqa import asks_what_is_there
+from inbol.sources.wordings import COLORS, SHAPES, Meaning
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
 from inbol.stages.training_parts import Start, budget, finish_training, finished, sharding, stage_tracker
 from inbol.text.refusals import all_refusals, say_refusals
+
+if TYPE_CHECKING:
+    from inbol.training.pretrain import Lesson
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -50,6 +55,7 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
     from safetensors.torch import load_file, save_file
     from trl import SFTConfig
 
+    from inbol.models.load import freeze_vision_tower
     from inbol.models.tiny import build_model, build_processor, build_tokenizer
     from inbol.models.tree import TreeCollator
     from inbol.training.engine import start_ranks
@@ -82,9 +88,8 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
     objective = PretrainObjective(
         samples,
         collator,
+        lessons=lessons(base),
         questions_per_image=base.questions_per_image,
-        absent_questions=base.absent_color_questions,
-        names_absent=names_absent_color,
         say_items=base.say_items,
         refusals=say_refusals(),
         seed=config.seed,
@@ -123,6 +128,8 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
             if world_size > 1:
                 dist.barrier()
         model.model.vision_tower.load_state_dict(load_file(str(tower_file)))
+    if base.tower_lr_factor == 0:
+        freeze_vision_tower(model)  # AdamW would keep states for it, and the backward pass would go through it, for nothing
     start = Start(
         model=model,
         processor=processor,
@@ -145,10 +152,39 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
     return finish_training(job, trainer, start, facts)
 
 
-def names_absent_color(sample: VqaSample, question: Question) -> bool:
-    """A yes/no question that names a colour the image does not show."""
-    words = question.text.replace("?", "").split()
-    return question.kind == "yes/no" and any(c in words for c in COLORS if c != sample.meta.get("color"))
+def lessons(base: BaseConfig) -> list[Lesson]:
+    """Comparing undegraded images with affirmative questions; all questions about them, in balance; then the data set as it is."""
+    from inbol.training.pretrain import Lesson
+
+    def affirmative(sample: VqaSample) -> list[tuple[Sequence[Question], int]]:
+        absent, rest = by_presence([question for question in sample.questions if not Meaning(question.template).negated])
+        yes_no = [question for question in rest if question.kind == "yes/no"]
+        what = [question for question in rest if question.kind != "yes/no"]
+        return [(absent, base.absent_color_questions), (what, base.affirmative_what_questions), (yes_no, base.questions_per_image)]
+
+    def balanced(sample: VqaSample) -> list[tuple[Sequence[Question], int]]:
+        absent, rest = by_presence(sample.questions)
+        return [(absent, base.absent_color_questions), (rest, base.questions_per_image)]
+
+    def natural(sample: VqaSample) -> list[tuple[Sequence[Question], int]]:
+        return [([question for question in sample.questions if not asks_what_is_there(question)], base.questions_per_image)]
+
+    def by_presence(questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
+        absent = [question for question in questions if asks_about_absent_color(question)]
+        return absent, [question for question in questions if question not in absent]
+
+    epochs = base.optim.epochs
+    return [
+        Lesson(until=base.affirmative_share * epochs, undegraded=True, say_refusals=False, pools=affirmative),
+        Lesson(until=base.undegraded_share * epochs, undegraded=True, say_refusals=False, pools=balanced),
+        Lesson(until=epochs, undegraded=False, say_refusals=True, pools=natural),
+    ]
+
+
+def asks_about_absent_color(question: Question) -> bool:
+    """A yes/no question about a colour whose answer says that it is not there."""
+    meaning = Meaning(question.template)
+    return meaning.name in ("has-color", "no-color") and (question.answers[0] == "yes") == meaning.negated
 
 
 def _class(value: Any, classes: tuple[str, ...], unknown: int) -> int:

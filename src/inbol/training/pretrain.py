@@ -1,13 +1,13 @@
 """Training data of the tiny base: each visit of an image draws its degradation and its questions anew.
 
-Two habits of the natural data are broken on purpose: seven of eight questions that name a colour name an absent one, so the model would
-learn to say "absent" (at most a few are asked per visit); and a model that has never seen a refusal cannot be taught when to use one, so
-each visit also asks it to repeat some ("say: ...").
+The training is a sequence of lessons, each with its images and its choice of questions. And a model that has never seen a refusal cannot be
+taught when to use one, so a lesson may also ask it to repeat some at every visit ("say: ...").
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,36 +25,52 @@ from inbol.training.objectives import SftBatch
 from inbol.training.stream import Visit
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """A stretch of the base's training."""
+
+    until: float
+    """Epoch (visits of every image) at which the next lesson begins."""
+    undegraded: bool
+    """Show level 0 alone."""
+    say_refusals: bool
+    """Ask to say refusals. They are long, and while they are new their loss leaves little of the clipped gradient to anything else."""
+    pools: Callable[[VqaSample], list[tuple[Sequence[Question], int]]]
+    """What may be asked about an image: (questions, at most so many of them), drawn in this order until the visit is full."""
+
+
 class PretrainObjective:
-    """Mean over questions of the token-summed negative log-likelihood; every visit asks the same number of questions."""
+    """Mean over questions of the token-summed negative log-likelihood."""
 
     def __init__(
         self,
         samples: Sequence[VqaSample],
         collator: TreeCollator,
         *,
+        lessons: Sequence[Lesson],
         questions_per_image: int,
-        absent_questions: int,
-        names_absent: Callable[[VqaSample, Question], bool],
         say_items: int,
         refusals: Sequence[str],
         seed: int,
     ) -> None:
-        """`names_absent(sample, question)`: does a yes/no question name a colour the image does not show? At most `absent_questions` of
-        them are asked per visit. The other arguments are those of `BaseConfig`."""
-        self.samples, self.collator, self.seed = samples, collator, seed
+        """`lessons` in order of `until`; the last one goes on to the end. `refusals` may be asked to be said; the other arguments are those
+        of `BaseConfig`."""
+        self.collator, self.lessons, self.seed = collator, lessons, seed
         self.size = len(samples)
         self.images = [decode_image(sample.image) for sample in samples]
         self.questions_per_image, self.say_items, self.refusals = questions_per_image, say_items, refusals
-        self.absent_questions = absent_questions
         by_number = {int(s.meta["level"]): dict(s.meta["degradation"]) for s in samples}
         self.levels = [by_number[number] for number in sorted(by_number)]
-        self.absent = [[q for q in s.questions if names_absent(s, q)] for s in samples]
-        self.present = [[q for q in s.questions if q.answerable and not names_absent(s, q)] for s in samples]
+        self.pools = [[lesson.pools(sample) for sample in samples] for lesson in lessons]
+
+    def lesson(self, epoch: int) -> int:
+        """Number of the lesson that visit `epoch` belongs to."""
+        return next((number for number, lesson in enumerate(self.lessons) if epoch < lesson.until), len(self.lessons) - 1)
 
     def image(self, index: int, epoch: int) -> Image.Image:
         """The image at this visit: level, noise and occlusion are drawn anew."""
-        return self._image(index, epoch, self.levels)
+        undegraded = self.lessons[self.lesson(epoch)].undegraded
+        return self._image(index, epoch, self.levels[:1] if undegraded else self.levels)
 
     def _image(self, index: int, epoch: int, levels: Sequence[dict[str, Any]]) -> Image.Image:
         rng = np.random.default_rng([self.seed, 1, epoch, index])
@@ -69,16 +85,19 @@ class PretrainObjective:
     def ask(self, index: int, epoch: int) -> list[tuple[str, str]]:
         """(question, answer) pairs of this visit."""
         rng = np.random.default_rng([self.seed, 2, epoch, index])
-        absent = _draw(self.absent[index], self.absent_questions, rng)
-        asked = _draw(self.present[index], self.questions_per_image - len(absent), rng) + absent
+        asked: list[Question] = []
+        for pool, most in self.pools[self.lesson(epoch)][index]:
+            asked += _draw(pool, min(most, self.questions_per_image - len(asked)), rng)
         items = [(question.text, question.answers[0]) for question in asked]
-        return items + [say_item(refusal) for refusal in _draw(self.refusals, self.say_items, rng)]
+        return items + [say_item(refusal) for refusal in _draw(self.refusals, self._num_said(epoch), rng)]
 
     def denominator(self, visit: Visit) -> float:
         """Number of questions asked at this visit."""
-        absent = min(len(self.absent[visit.index]), self.absent_questions)
-        asked = absent + min(len(self.present[visit.index]), self.questions_per_image - absent)
-        return float(asked + min(len(self.refusals), self.say_items))
+        asked = sum(min(len(pool), most) for pool, most in self.pools[self.lesson(visit.epoch)][visit.index])
+        return float(min(asked, self.questions_per_image) + self._num_said(visit.epoch))
+
+    def _num_said(self, epoch: int) -> int:
+        return min(len(self.refusals), self.say_items) if self.lessons[self.lesson(epoch)].say_refusals else 0
 
     def collate(self, visits: list[Visit]) -> SftBatch:
         """One tree per image."""

@@ -114,7 +114,7 @@ class StreamTrainer(Trainer):
                     for (factor, decay), parameters in groups.items()
                 ],
                 lr=self.args.learning_rate,
-                betas=(0.9, 0.95),
+                betas=(0.9, 0.99),
             )
         return self.optimizer
 
