@@ -36,15 +36,14 @@ def test_the_lessons_go_from_affirmative_to_balanced_to_the_data_as_they_are() -
         (
             lesson.until,
             lesson.undegraded,
-            lesson.say_refusals,
             [([q.key.removeprefix("i-") for q in pool], most) for pool, most in lesson.pools(SAMPLE)],
         )
         for lesson in lessons(base)
     ]
     assert asked == [
-        (3.0, True, False, [(["q02"], 1), (["q00"], 1), (["q01", "p0"], 8)]),
-        (5.0, True, False, [(["q02", "q03"], 1), (["q00", "q01", "p0", "p1"], 8)]),
-        (10, False, True, [(["q00", "q01", "q02", "q03"], 8)]),
+        (3.0, True, [(["q02"], 1), (["q00"], 1), (["q01", "p0"], 8)]),
+        (5.0, True, [(["q02", "q03"], 1), (["q00", "q01", "p0", "p1"], 8)]),
+        (10, False, [(["q00", "q01", "q02", "q03"], 8)]),
     ]
 
 

@@ -48,8 +48,8 @@ def objective() -> PretrainObjective:
         [sample(0), sample(1)],
         TreeCollator(processor()),
         lessons=[
-            Lesson(until=1.5, undegraded=True, say_refusals=False, pools=balanced),
-            Lesson(until=16, undegraded=False, say_refusals=True, pools=all_four),
+            Lesson(until=1.5, undegraded=True, pools=balanced),
+            Lesson(until=16, undegraded=False, pools=all_four),
         ],
         questions_per_image=3,
         say_items=2,
@@ -59,15 +59,15 @@ def objective() -> PretrainObjective:
 
 
 def test_a_visit_draws_from_the_pools_of_its_lesson_and_says_refusals(objective: PretrainObjective) -> None:
-    """3 questions at first: 1 of the 2 absent colours beside both others. Later any 3 of the 4, and 2 "say:" items, 5 in all."""
+    """3 questions and 2 "say:" items. At first 1 of the 2 absent colours is asked beside both others, later any 3 of the 4."""
     texts = set()
     for epoch in range(16):
         asked = objective.ask(0, epoch)
-        assert objective.denominator(Visit(0, epoch, True)) == len(asked) == (3 if epoch < 2 else 5)
+        assert len(asked) == 5
         absent = sum("blue" in question or "green" in question for question, _ in asked)
         assert absent == 1 if epoch < 2 else absent in (1, 2)
         said = [(question, answer) for question, answer in asked if question.startswith("say: ")]
-        assert len(said) == len(asked) - 3 and all(question == f"say: {answer}" for question, answer in said)
+        assert len(said) == 2 and asked[3:] == said and all(question == f"say: {answer}" for question, answer in said)
         texts |= {question for question, _ in asked}
     assert {"is it blue?", "is it green?"} <= texts  # drawn anew at every visit
 
@@ -90,7 +90,11 @@ def test_levels_are_drawn_anew_and_the_warm_up_starts_undegraded(objective: Pret
     assert {np.asarray(objective.clear_image(1, epoch, undegraded_epochs=4))[0, 0, 1] for epoch in range(16)} == {0}
 
 
-def test_repeats_weigh_nothing(objective: PretrainObjective) -> None:
-    batch = objective.collate([Visit(0, 2, True), Visit(1, 2, False)])
-    assert batch.weights.tolist() == [1.0] * 5 + [0.0] * 5
+def test_refusals_to_say_count_per_token_and_repeats_not_at_all(objective: PretrainObjective) -> None:
+    """Three questions of weight 1, and two refusals of 1 / tokens each (end-of-sequence included)."""
+    batch = objective.collate([Visit(0, 0, True), Visit(1, 0, False)])
+    tokens = [1 / len(objective.collator.encoder.response_ids(text)) for _, text in objective.ask(0, 0)[3:]]
+    assert max(tokens) < 0.5
+    assert batch.weights.tolist() == pytest.approx([1.0, 1.0, 1.0, *tokens] + [0.0] * 5)
+    assert objective.denominator(Visit(0, 0, True)) == pytest.approx(3 + sum(tokens))
     assert batch.trees.num_responses == 10

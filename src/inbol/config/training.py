@@ -99,7 +99,7 @@ class BaseConfig:
     """`tiny`: at most this many questions about an absent colour per image and visit while `undegraded_share` lasts (they are 5 of 6 in
     the data set, and saying "absent" without looking is nearly right)."""
     say_items: int = 1
-    """`tiny`: "say: <refusal>" items per image and visit after `undegraded_share`, so that the wordings are known before alignment."""
+    """`tiny`: "say: <refusal>" items per image and visit, so that the wordings are known before alignment."""
     optim: OptimConfig = OptimConfig(lr=1.5e-3)
     """`tiny`: the LLaVA training; `epochs` counts visits of every image."""
 

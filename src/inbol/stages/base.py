@@ -175,9 +175,9 @@ def lessons(base: BaseConfig) -> list[Lesson]:
 
     epochs = base.optim.epochs
     return [
-        Lesson(until=base.affirmative_share * epochs, undegraded=True, say_refusals=False, pools=affirmative),
-        Lesson(until=base.undegraded_share * epochs, undegraded=True, say_refusals=False, pools=balanced),
-        Lesson(until=epochs, undegraded=False, say_refusals=True, pools=natural),
+        Lesson(until=base.affirmative_share * epochs, undegraded=True, pools=affirmative),
+        Lesson(until=base.undegraded_share * epochs, undegraded=True, pools=balanced),
+        Lesson(until=epochs, undegraded=False, pools=natural),
     ]
 
 

@@ -1,7 +1,7 @@
 """Training data of the tiny base: each visit of an image draws its degradation and its questions anew.
 
 The training is a sequence of lessons, each with its images and its choice of questions. And a model that has never seen a refusal cannot be
-taught when to use one, so a lesson may also ask it to repeat some at every visit ("say: ...").
+taught when to use one, so each visit also asks it to repeat some ("say: ...").
 """
 
 from __future__ import annotations
@@ -33,14 +33,12 @@ class Lesson:
     """Epoch (visits of every image) at which the next lesson begins."""
     undegraded: bool
     """Show level 0 alone."""
-    say_refusals: bool
-    """Ask to say refusals. They are long, and while they are new their loss leaves little of the clipped gradient to anything else."""
     pools: Callable[[VqaSample], list[tuple[Sequence[Question], int]]]
     """What may be asked about an image: (questions, at most so many of them), drawn in this order until the visit is full."""
 
 
 class PretrainObjective:
-    """Mean over questions of the token-summed negative log-likelihood."""
+    """Weighted mean of the token-summed negative log-likelihood over what is asked."""
 
     def __init__(
         self,
@@ -83,21 +81,24 @@ class PretrainObjective:
         return self._image(index, epoch, lighter)
 
     def ask(self, index: int, epoch: int) -> list[tuple[str, str]]:
-        """(question, answer) pairs of this visit."""
+        """(question, answer) pairs of this visit; the refusals to say come last."""
         rng = np.random.default_rng([self.seed, 2, epoch, index])
         asked: list[Question] = []
         for pool, most in self.pools[self.lesson(epoch)][index]:
             asked += _draw(pool, min(most, self.questions_per_image - len(asked)), rng)
         items = [(question.text, question.answers[0]) for question in asked]
-        return items + [say_item(refusal) for refusal in _draw(self.refusals, self._num_said(epoch), rng)]
+        return items + [say_item(refusal) for refusal in _draw(self.refusals, self.say_items, rng)]
+
+    def weights(self, asked: Sequence[tuple[str, str]]) -> list[float]:
+        """1 for each question, 1 / response tokens for each refusal to say: while the long refusals are new, their loss would leave little
+        of the clipped gradient to anything else."""
+        said = min(len(self.refusals), self.say_items)
+        lengths = [len(self.collator.encoder.response_ids(refusal)) for _, refusal in asked[len(asked) - said :]]
+        return [1.0] * (len(asked) - said) + [1 / length for length in lengths]
 
     def denominator(self, visit: Visit) -> float:
-        """Number of questions asked at this visit."""
-        asked = sum(min(len(pool), most) for pool, most in self.pools[self.lesson(visit.epoch)][visit.index])
-        return float(min(asked, self.questions_per_image) + self._num_said(visit.epoch))
-
-    def _num_said(self, epoch: int) -> int:
-        return min(len(self.refusals), self.say_items) if self.lessons[self.lesson(epoch)].say_refusals else 0
+        """Sum of the weights of this visit."""
+        return sum(self.weights(self.ask(visit.index, visit.epoch)))
 
     def collate(self, visits: list[Visit]) -> SftBatch:
         """One tree per image."""
@@ -105,7 +106,7 @@ class PretrainObjective:
         for visit in visits:
             asked = self.ask(visit.index, visit.epoch)
             trees.append(Tree(self.image(visit.index, visit.epoch), tuple(Branch(question, (answer,)) for question, answer in asked)))
-            weights += [float(visit.real)] * len(asked)
+            weights += [weight * visit.real for weight in self.weights(asked)]
         return SftBatch(self.collator(trees), torch.tensor(weights))
 
     def terms(self, model: Any, batch: SftBatch) -> tuple[Tensor, dict[str, tuple[float, float]]]:
