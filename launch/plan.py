@@ -21,6 +21,7 @@ from inbol.stages.registry import STAGES
 FRESH = 10
 """Samples per question of the evaluated split that only grade the confidence."""
 ALIGN = ("align-train", "align-val")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 LABELS = {"base": "base", "threshold": "base + threshold", "refusal-prompt": "refusal prompt", "sft": "SFT", "dpo": "DPO"}
 
 
@@ -100,7 +101,7 @@ class _Planner:
 
     def vqa(self) -> Node:
         source = self.run.source
-        outside = file_identity(Path(source.path) / "questions.jsonl") if source.name == "local" else {}
+        outside = folder_identity(Path(source.path)) if source.name == "local" else {}
         return self.node("ingest", config.IngestStage(source=source), {}, outside=outside)
 
     def unsolvable(self) -> Node:
@@ -184,12 +185,20 @@ class _Planner:
         return self.node("score", stage, inputs, mark=row)
 
 
-def file_identity(path: Path) -> dict[str, str]:
-    """Hash of a file outside the runs folder, so that its content counts; empty when it is absent, which its stage then reports."""
-    if not path.is_file():
+def folder_identity(folder: Path) -> dict[str, str]:
+    """Hash of a local source's questions, and of the names, sizes and times of the images in it (hashing a million of them for a plan would
+    take an hour); empty for a folder without questions, which its stage then reports."""
+    questions = folder / "questions.jsonl"
+    if not questions.is_file():
         return {}
-    with path.open("rb") as file:
-        return {path.name: hashlib.file_digest(file, "sha256").hexdigest()}
+    with questions.open("rb") as file:
+        identity = {questions.name: hashlib.file_digest(file, "sha256").hexdigest()}
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            stat = path.stat()
+            digest.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return {**identity, "images": digest.hexdigest()}
 
 
 def checkpoint_identity(base: BaseConfig) -> dict[str, str]:

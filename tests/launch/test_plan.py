@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,31 @@ def test_a_local_source_is_known_by_its_content(tmp_path: Path) -> None:
         questions.write_text(text)
         folders.append(planned("inbol-dpo", "source=local", f"source.path={tmp_path}")["ingest"].folder)
     assert folders[0] == folders[2] != folders[1]
+
+
+def test_an_image_of_a_local_source_that_changed_is_read_again(tmp_path: Path) -> None:
+    """Another size, another time or another name is another source; a file that is no image is none of it."""
+    (tmp_path / "questions.jsonl").write_text("one")
+    (tmp_path / "photos").mkdir()
+    image = tmp_path / "photos" / "a.PNG"
+
+    def folder() -> Path:
+        return planned("inbol-dpo", "source=local", f"source.path={tmp_path}")["ingest"].folder
+
+    folders = [folder()]
+    image.write_bytes(b"1")
+    os.utime(image, (1, 1))
+    folders.append(folder())
+    os.utime(image, (2, 2))
+    folders.append(folder())
+    image.write_bytes(b"22")
+    os.utime(image, (2, 2))
+    folders.append(folder())
+    image = image.rename(tmp_path / "photos" / "b.PNG")
+    folders.append(folder())
+    assert len(set(folders)) == 5
+    (tmp_path / "notes.txt").write_text("no image")
+    assert folder() == folders[-1]
 
 
 def test_a_table_shares_stages_over_recipes_and_keeps_seeds_apart() -> None:
