@@ -101,7 +101,7 @@ class _Planner:
 
     def vqa(self) -> Node:
         source = self.run.source
-        outside = folder_identity(Path(source.path)) if source.name == "local" else {}
+        outside = folder_identity(Path(source.path), "questions.jsonl") if source.name == "local" else {}
         return self.node("ingest", config.IngestStage(source=source), {}, outside=outside)
 
     def unsolvable(self) -> Node:
@@ -185,14 +185,14 @@ class _Planner:
         return self.node("score", stage, inputs, mark=row)
 
 
-def folder_identity(folder: Path) -> dict[str, str]:
-    """Hash of a local source's questions, and of the names, sizes and times of the images in it (hashing a million of them for a plan would
-    take an hour); empty for a folder without questions, which its stage then reports."""
-    questions = folder / "questions.jsonl"
-    if not questions.is_file():
-        return {}
-    with questions.open("rb") as file:
-        identity = {questions.name: hashlib.file_digest(file, "sha256").hexdigest()}
+def folder_identity(folder: Path, *annotations: str) -> dict[str, str]:
+    """What of a source outside the runs folder counts: the hashes of its annotation files, and one of the names, sizes and times of its
+    images (hashing a million of them for a plan would take an hour). Absent files are left out; their stage reports them."""
+    identity = {}
+    for path in (folder / name for name in annotations):
+        if path.is_file():
+            with path.open("rb") as file:
+                identity[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
