@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from inbol.config.training import BaseConfig, OptimConfig
 from inbol.contracts import Question, VqaSample
 from inbol.sources.easy_vqa import asks_what_is_there
@@ -50,3 +52,14 @@ def test_the_lessons_go_from_affirmative_to_balanced_to_the_data_as_they_are() -
 def test_absent_colours_and_added_questions_are_told_apart() -> None:
     assert [asks_about_absent_color(question) for question in SAMPLE.questions] == [False, False, True, True, False, False]
     assert [asks_what_is_there(question) for question in SAMPLE.questions] == [False] * 4 + [True] * 2
+
+
+def test_other_sources_may_name_their_questions_as_they_like_and_ask_beyond_the_image() -> None:
+    """A question whose name begins with p is kept; one without an answer is never asked in training the base."""
+    questions = (
+        Question(key="i-park", image_key="i", text="what is it?", answers=("a park",)),
+        Question(key="i-why", image_key="i", text="why?", answerable=False),
+    )
+    base = BaseConfig(affirmative_share=0.3, undegraded_share=0.5, optim=OptimConfig(lr=1e-3, epochs=10))
+    for lesson in lessons(base):
+        assert [question.key for pool, _ in lesson.pools(replace(SAMPLE, questions=questions)) for question in pool] == ["i-park"]

@@ -35,6 +35,8 @@ UNSEEN_SHARE = 1 / 3
 Raw = tuple[str, str]
 """(question, answer)."""
 
+_PRESENT = {"color": ("has-color", "no-color"), "shape": ("has-shape", "no-shape")}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EasyVqa:
@@ -176,7 +178,7 @@ def image_key(part: str, number: int) -> str:
 
 def asks_what_is_there(question: Question) -> bool:
     """One of the yes/no questions that `pretrain` has beside the data set's own."""
-    return question.key.rpartition("-")[2].startswith("p")
+    return question.template in (*_PRESENT["color"], *_PRESENT["shape"]) and question.key.rpartition("-")[2].startswith("p")
 
 
 def grade(question: Question, text: str) -> Outcome:
@@ -206,8 +208,8 @@ def _denies(meaning: Meaning, answer: str) -> bool:
 def _present(*, color: str, shape: str) -> list[Meaning]:
     """Yes/no questions about what the image shows, as far as that is known. The data set asks about absent colours five times as often, and
     a base that has seen nothing else says "absent" without looking."""
-    meanings = [Meaning(name, color=color) for name in ("has-color", "no-color") if color]
-    return meanings + [Meaning(name, shape=shape) for name in ("has-shape", "no-shape") if shape]
+    meanings = [Meaning(name, color=color) for name in _PRESENT["color"] if color]
+    return meanings + [Meaning(name, shape=shape) for name in _PRESENT["shape"] if shape]
 
 
 def _known(raw: list[Raw], values: tuple[str, ...]) -> str:

@@ -157,17 +157,20 @@ def lessons(base: BaseConfig) -> list[Lesson]:
     from inbol.training.pretrain import Lesson
 
     def affirmative(sample: VqaSample) -> list[tuple[Sequence[Question], int]]:
-        absent, rest = by_presence([question for question in sample.questions if not Meaning(question.template).negated])
+        absent, rest = by_presence([question for question in answerable(sample) if not Meaning(question.template).negated])
         yes_no = [question for question in rest if question.kind == "yes/no"]
         what = [question for question in rest if question.kind != "yes/no"]
         return [(absent, base.absent_color_questions), (what, base.affirmative_what_questions), (yes_no, base.questions_per_image)]
 
     def balanced(sample: VqaSample) -> list[tuple[Sequence[Question], int]]:
-        absent, rest = by_presence(sample.questions)
+        absent, rest = by_presence(answerable(sample))
         return [(absent, base.absent_color_questions), (rest, base.questions_per_image)]
 
     def natural(sample: VqaSample) -> list[tuple[Sequence[Question], int]]:
-        return [([question for question in sample.questions if not asks_what_is_there(question)], base.questions_per_image)]
+        return [([question for question in answerable(sample) if not asks_what_is_there(question)], base.questions_per_image)]
+
+    def answerable(sample: VqaSample) -> list[Question]:
+        return [question for question in sample.questions if question.answerable]
 
     def by_presence(questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
         absent = [question for question in questions if asks_about_absent_color(question)]
