@@ -91,7 +91,7 @@ def torch_run(kind: str, dtype: torch.dtype) -> tuple[Any, list[dict[str, float]
     """(trained model, log) of a plain loop: each step one padded batch of all its examples, loss = sum of w x loss / sum of w."""
     model = start_model(dtype)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=LR, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trained, lr=LR, betas=(0.9, 0.99), weight_decay=0.0)
     stream = StepStream(objective(kind), Layout(GLOBAL_BATCH, 1, GLOBAL_BATCH), rank=0, seed=SEED)
     log = []
     for step in range(STEPS):

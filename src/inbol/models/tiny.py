@@ -88,8 +88,10 @@ def build_model(
     text_layers: int,
     heads: int,
     seed: int,
+    initializer_range: float = 0.02,
 ) -> LlavaForConditionalGeneration:
-    """A randomly initialised LLaVA in fp32; the same seed gives the same weights."""
+    """A randomly initialised LLaVA in fp32; the same seed gives the same weights. `initializer_range`: standard deviation of the language
+    model's and the projector's matrices."""
     torch.manual_seed(seed)
     vision = CLIPVisionConfig(
         hidden_size=hidden_size,
@@ -108,7 +110,7 @@ def build_model(
         num_attention_heads=heads,
         num_key_value_heads=heads,
         max_position_embeddings=2048,
-        initializer_range=hidden_size**-0.5,  # the library's 0.02 is for widths of thousands; here it costs hundreds of steps
+        initializer_range=initializer_range,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

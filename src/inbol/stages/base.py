@@ -83,6 +83,7 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         text_layers=shape.text_layers,
         heads=shape.heads,
         seed=config.seed,
+        initializer_range=shape.hidden_size**-0.5,  # the library's 0.02 is for widths of thousands; here it costs hundreds of steps
     )
     collator = TreeCollator(processor)
     objective = PretrainObjective(
