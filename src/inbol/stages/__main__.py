@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -27,7 +28,10 @@ WATCH = "INBOL_END_WITH_STDIN"
 
 def run_stage(job: Job) -> dict[str, Any]:
     """Run one rank of a stage in this process, and return its facts."""
-    facts: dict[str, Any] = importlib.import_module(f"inbol.stages.{job.stage}").run(job)
+    module = importlib.import_module(f"inbol.stages.{job.stage}")
+    gc.freeze()
+    gc.enable()
+    facts: dict[str, Any] = module.run(job)
     return facts
 
 
@@ -52,6 +56,7 @@ def end_with_launcher() -> None:
 def main() -> None:
     """Parse the arguments, run this rank, write its facts."""
     end_with_launcher()
+    gc.disable()  # torch and transformers make a million objects that stay; looking for garbage among them takes a second of the import
     parser = argparse.ArgumentParser(prog="python -m inbol.stages", description="One process of one stage; the launcher starts it.")
     parser.add_argument("job", type=Path, help="job.json of the stage folder")
     parser.add_argument("--rank", type=int, default=int(os.environ.get("RANK", "0")))
@@ -61,6 +66,9 @@ def main() -> None:
     facts = run_stage(job)
     facts["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     write_text(job.out / f"facts-{job.rank}.json", json.dumps(facts))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is written and closed; taking torch's modules apart one by one would take another second
 
 
 if __name__ == "__main__":
