@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 SCHEMA_VERSION = 1
@@ -233,7 +234,13 @@ T = TypeVar("T")
 
 def to_json(record: Any) -> str:
     """One line of JSON, keys sorted. Bytes fields are refused: images live in shards alone."""
-    return json.dumps(dataclasses.asdict(record), sort_keys=True, ensure_ascii=False)
+    return json.dumps(_plain(record), sort_keys=True, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(value):
+        raise TypeError(f"a record cannot hold a {type(value).__name__}")
+    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
 
 def from_json(cls: type[T], line: str) -> T:
@@ -253,34 +260,37 @@ def from_dict(cls: type[T], raw: Any) -> T:
     """The record of type `cls` with the values of `raw`; lists become tuples, strings become enums. Raises ValueError as `from_json`."""
     if not isinstance(raw, dict):
         raise ValueError(f"{cls.__name__} must be a JSON object, got {type(raw).__name__}")
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    required = {name for name, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
-    if unknown := sorted(set(raw) - set(fields)):
-        raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; fields are {', '.join(fields)}")
-    if missing := sorted(required - set(raw)):
+    shape = _shape(cls)  # type: ignore[arg-type]
+    if unknown := sorted(raw.keys() - shape.readers.keys()):
+        raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; fields are {', '.join(shape.readers)}")
+    if missing := sorted(shape.required - raw.keys()):
         raise ValueError(f"{cls.__name__} lacks {', '.join(missing)}")
-    hints = _type_hints(cls)
-    return cls(**{name: _coerce(hints[name], value) for name, value in raw.items()})
+    return cls(**{name: read(value) if (read := shape.readers[name]) else value for name, value in raw.items()})
 
 
-_HINTS: dict[type, dict[str, Any]] = {}
+class _Shape(typing.NamedTuple):
+    """What reading a record type needs to know, looked up once: there are millions of records."""
+
+    readers: dict[str, Callable[[Any], Any] | None]
+    """By field, what turns its JSON value into its own; None where they are the same."""
+    required: frozenset[str]
 
 
-def _type_hints(cls: type) -> dict[str, Any]:
-    if cls not in _HINTS:
-        _HINTS[cls] = typing.get_type_hints(cls)
-    return _HINTS[cls]
+@cache
+def _shape(cls: type) -> _Shape:
+    hints = typing.get_type_hints(cls)
+    fields = dataclasses.fields(cls)
+    required = frozenset(f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
+    return _Shape({f.name: _reader(hints[f.name]) for f in fields}, required)
 
 
-def _coerce(hint: Any, value: Any) -> Any:
-    origin = typing.get_origin(hint)
-    if origin is tuple and isinstance(value, list):
-        item = typing.get_args(hint)[0]
-        return tuple(_coerce(item, v) for v in value)
-    if origin in (typing.Union, types.UnionType):
-        return value
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return from_dict(typing.cast(type, hint), value)
+def _reader(hint: Any) -> Callable[[Any], Any] | None:
+    if typing.get_origin(hint) is tuple:
+        item = _reader(typing.get_args(hint)[0])
+        return lambda value: tuple(map(item, value) if item else value) if isinstance(value, list) else value
+    if dataclasses.is_dataclass(hint):
+        record = typing.cast(type, hint)
+        return lambda value: from_dict(record, value) if isinstance(value, dict) else value
     if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return hint(value)
-    return value
+        return hint
+    return None

@@ -1,0 +1,53 @@
+"""Records survive the way to disk and back, and a line that is none is refused by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from inbol.contracts import Boundary, BoundaryLabel, Confidence, Question, VqaSample, from_dict, from_json, to_json
+
+QUESTION = Question(key="i-q0", image_key="i", text="what é?", answers=("a", "b"), kind="color", template="what-color")
+LABEL = BoundaryLabel(key="i-q0", image_key="i", label=Boundary.MISTAKEN, confidence=0.1, evidence="e")
+CONFIDENCE = Confidence(
+    key="i-q0", image_key="i", accuracy=None, consistency=0.5, entropy=0.0, logprob=-1.5, refused=0.0, fresh_accuracy=0.25
+)
+
+
+@pytest.mark.parametrize("record", [QUESTION, replace(QUESTION, answers=(), answerable=False), LABEL, CONFIDENCE], ids=repr)
+def test_a_record_comes_back_equal_with_its_types(record: object) -> None:
+    back = from_json(type(record), to_json(record))
+    assert back == record
+    assert [type(getattr(back, name)) for name in record.__slots__] == [type(getattr(record, name)) for name in record.__slots__]
+
+
+def test_a_line_is_one_and_has_its_keys_sorted() -> None:
+    assert to_json(LABEL) == '{"confidence": 0.1, "evidence": "e", "image_key": "i", "key": "i-q0", "label": "MISTAKEN"}'
+    assert "é" in to_json(QUESTION)
+
+
+def test_records_within_records() -> None:
+    sample = VqaSample(
+        key="i", image=b"1", image_format="png", split="test", source="toy", questions=(QUESTION, QUESTION), meta={"level": 0}
+    )
+    raw = {"key": "i", "image": b"1", "image_format": "png", "split": "test", "source": "toy", "meta": {"level": 0}}
+    question = {"key": "i-q0", "image_key": "i", "text": "what é?", "answers": ["a", "b"], "kind": "color", "template": "what-color"}
+    assert from_dict(VqaSample, {**raw, "questions": [question, question]}) == sample
+    with pytest.raises(ValueError, match="Question has no field why"):
+        from_dict(VqaSample, {**raw, "questions": [{**question, "why": 1}]})
+    with pytest.raises(TypeError, match="cannot hold a bytes"):  # images live in shards alone
+        to_json(sample)
+
+
+def test_what_is_no_record_is_named() -> None:
+    with pytest.raises(ValueError, match="not valid JSON for Question"):
+        from_json(Question, '{"key": "i-q0"')
+    with pytest.raises(ValueError, match="Question must be a JSON object, got list"):
+        from_json(Question, "[1]")
+    with pytest.raises(ValueError, match="Question has no field txt; fields are key, image_key, text"):
+        from_json(Question, '{"key": "k", "image_key": "i", "text": "t", "txt": 1}')
+    with pytest.raises(ValueError, match="Question lacks image_key, text"):
+        from_json(Question, '{"key": "k"}')
+    with pytest.raises(ValueError, match="'PERHAPS' is not a valid Boundary"):
+        from_json(BoundaryLabel, to_json(LABEL).replace("MISTAKEN", "PERHAPS"))
