@@ -232,9 +232,9 @@ class Graded:
 T = TypeVar("T")
 
 
-def to_json(record: Any) -> str:
-    """One line of JSON, keys sorted. Bytes fields are refused: images live in shards alone."""
-    return json.dumps(_plain(record), sort_keys=True, ensure_ascii=False, default=_plain)
+def to_json(value: Any) -> str:
+    """A record, or a plain value that holds records, as one line of JSON, keys sorted. Bytes are refused: images live in shards alone."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=_plain)
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
 from typing import Any
 
-from inbol.contracts import SPLITS, VqaSample, from_dict
+from inbol.contracts import SPLITS, VqaSample, from_dict, to_json
 
 IMAGE_FORMATS = ("png", "jpg", "jpeg", "webp")
 """Extensions of an image member."""
@@ -36,13 +35,7 @@ def encode(sample: VqaSample) -> dict[str, bytes]:
     if not sample.image:
         raise ValueError(f"sample {sample.key!r}: the image has no bytes")
     _check(sample)
-    raw = {
-        "split": sample.split,
-        "source": sample.source,
-        "questions": [asdict(question) for question in sample.questions],
-        "meta": sample.meta,
-    }
-    text = json.dumps(raw, sort_keys=True, ensure_ascii=False)
+    text = to_json({"split": sample.split, "source": sample.source, "questions": sample.questions, "meta": sample.meta})
     return {f"{sample.key}.{sample.image_format}": sample.image, f"{sample.key}.json": text.encode()}
 
 

@@ -55,6 +55,7 @@ class Meaning:
         return self.name.startswith("no-")
 
 
+@cache
 def parse(text: str) -> Meaning:
     """The meaning of an original, seen or unseen wording.
 
