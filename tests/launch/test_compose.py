@@ -94,6 +94,12 @@ def test_integers_and_floats_of_one_value_are_one_configuration() -> None:
     ("override", "expected"),
     [
         ("dpo.beta=-1", r"^dpo\.beta: -1\.0 must be greater than 0$"),
+        ("base.say_items=-1", r"^base\.say_items: -1 must be at least 0"),
+        ("base.undegraded_share=0.1", r"^base\.affirmative_share: 0\.3 is more than undegraded_share=0\.1, its whole$"),
+        (
+            "base.tower_epochs=0",
+            r"^base\.tower_lr_factor: 0 freezes a tower that no warm-up has trained; set tower_epochs or a factor above 0$",
+        ),
         ("dpo.beta=abc", r"^dpo\.beta: 'abc' is str, expected a finite float$"),
         ("dpo.betta=0.2", r"^dpo\.betta: unknown key \(value 0\.2\); did you mean 'beta'\? allowed: optim, loss, beta, "),
         ("sft.optim.epochs=banana", r"^sft\.optim\.epochs: 'banana' is str"),

@@ -108,9 +108,14 @@ class BaseConfig:
         if self.kind == "pretrained" and not self.path:
             raise ValueError("path: a pretrained base needs a hub id or a local checkpoint folder")
         at_least("tower_epochs", self.tower_epochs, 0)
-        at_least("tower_lr_factor", self.tower_lr_factor, 0)
+        for field in ("tower_lr_factor", "affirmative_what_questions", "absent_color_questions", "say_items"):
+            at_least(field, getattr(self, field), 0)
         within("affirmative_share", self.affirmative_share, 0, 1)
-        within("undegraded_share", self.undegraded_share, self.affirmative_share, 1)
+        within("undegraded_share", self.undegraded_share, 0, 1)
+        if self.affirmative_share > self.undegraded_share:
+            raise ValueError(
+                f"affirmative_share: {self.affirmative_share} is more than undegraded_share={self.undegraded_share}, its whole"
+            )
         if self.kind == "tiny" and not self.tower_lr_factor and not self.tower_epochs:
             raise ValueError("tower_lr_factor: 0 freezes a tower that no warm-up has trained; set tower_epochs or a factor above 0")
         positive("questions_per_image", self.questions_per_image)
