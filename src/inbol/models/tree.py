@@ -150,6 +150,7 @@ class TreeCollator:
         self.encoder = ConversationEncoder(processor)
         self.processor = processor
         self.pad_token_id = int(processor.tokenizer.pad_token_id)
+        self._prefix: dict[tuple[int, int], list[int]] = {}
 
     def __call__(self, trees: Sequence[Tree]) -> TreeBatch:
         """Collate; every tree needs at least one branch.
@@ -157,21 +158,13 @@ class TreeCollator:
         Raises:
             ValueError: a tree without branches, or a processor whose text carries no image token.
         """
-        prefixes, image_inputs = self._prefixes(trees)
-        rows = [self._row(prefix, tree) for prefix, tree in zip(prefixes, trees, strict=True)]
+        if any(not tree.branches for tree in trees):
+            raise ValueError("a tree needs at least one branch (a question)")
+        rows = [self._row(self._prefix_ids(tree), tree) for tree in trees]
         length = _round_up(max(len(row.ids) for row in rows))
-        input_ids = torch.full((len(rows), length), self.pad_token_id)
-        position_ids = torch.zeros((len(rows), length), dtype=torch.long)
-        branch = torch.full((len(rows), length), IGNORED)
-        response = torch.full((len(rows), length), IGNORED)
-        real = torch.zeros((len(rows), length), dtype=torch.bool)
-        for b, row in enumerate(rows):
-            n = len(row.ids)
-            input_ids[b, :n] = torch.tensor(row.ids)
-            position_ids[b, :n] = torch.tensor(row.positions)
-            branch[b, :n] = torch.tensor(row.branch)
-            response[b, :n] = torch.tensor(row.response)
-            real[b, :n] = True
+        real = torch.arange(length) < torch.tensor([[len(row.ids)] for row in rows])
+        branch = _padded([row.branch for row in rows], length, IGNORED, torch.int16)
+        response = _padded([row.response for row in rows], length, IGNORED, torch.int16)
         first = min((p for row in rows for p, _, _ in row.targets), default=min(row.prompt_ends[0] for row in rows))
         first -= first % LENGTH_STEP
         keep = length - first
@@ -184,10 +177,10 @@ class TreeCollator:
                 response_index.append(offset + local)
             offset += row.num_responses
         inputs = {
-            "input_ids": input_ids,
+            "input_ids": _padded([row.ids for row in rows], length, self.pad_token_id, torch.long),
             "attention_mask": ancestor_mask(branch, response, real),
-            "position_ids": position_ids,
-            **image_inputs,
+            "position_ids": _padded([row.positions for row in rows], length, 0, torch.long),
+            **self._image_inputs([tree.image for tree in trees]),
         }
         return TreeBatch(
             inputs=inputs,
@@ -199,20 +192,20 @@ class TreeCollator:
             prompt_ends=[row.prompt_ends for row in rows],
         )
 
-    def _prefixes(self, trees: Sequence[Tree]) -> tuple[list[list[int]], dict[str, Tensor]]:
-        """Token ids up to the image's last token, per tree, and the image tensors."""
-        if any(not tree.branches for tree in trees):
-            raise ValueError("a tree needs at least one branch (a question)")
-        text = self.encoder.render(trees[0].branches[0].prompt)
-        encoded = self.processor(
-            text=[text] * len(trees), images=[tree.image for tree in trees], add_special_tokens=False, return_tensors="pt", padding=True
-        )
-        prefixes = []
-        for ids, mask in zip(encoded.pop("input_ids").tolist(), encoded.pop("attention_mask").tolist(), strict=True):
-            ids = [token for token, real in zip(ids, mask, strict=True) if real]
+    def _prefix_ids(self, tree: Tree) -> list[int]:
+        """Token ids up to the image's last token; how many an image takes follows from its size alone."""
+        if tree.image.size not in self._prefix:
+            text = self.encoder.render(tree.branches[0].prompt)
+            encoded = self.processor(text=[text], images=[tree.image], add_special_tokens=False, return_tensors="pt")
+            ids = encoded["input_ids"][0].tolist()
             last = len(ids) - 1 - ids[::-1].index(self.encoder.image_token_id)
-            prefixes.append(ids[: last + 1])
-        return prefixes, {key: value for key, value in encoded.items() if isinstance(value, Tensor)}
+            self._prefix[tree.image.size] = ids[: last + 1]
+        return self._prefix[tree.image.size]
+
+    def _image_inputs(self, images: list[Image.Image]) -> dict[str, Tensor]:
+        """What the vision tower reads."""
+        encoded = self.processor.image_processor(images=images, return_tensors="pt")
+        return {key: value for key, value in encoded.items() if isinstance(value, Tensor)}
 
     def _row(self, prefix: list[int], tree: Tree) -> _Row:
         row = _Row(ids=list(prefix), positions=list(range(len(prefix))), branch=[IGNORED] * len(prefix), response=[IGNORED] * len(prefix))
@@ -233,6 +226,11 @@ class TreeCollator:
 
 def _round_up(length: int) -> int:
     return -(-length // LENGTH_STEP) * LENGTH_STEP
+
+
+def _padded(rows: Sequence[Sequence[int]], length: int, filler: int, dtype: torch.dtype) -> Tensor:
+    """Rows of unequal length as one tensor [B, length]."""
+    return torch.tensor([[*row, *[filler] * (length - len(row))] for row in rows], dtype=dtype)
 
 
 @dataclass(slots=True)
@@ -258,8 +256,8 @@ def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor) -> Tensor:
     """Which token sees which: itself and its ancestors.
 
     Args:
-        branch: [B, T] branch number, -1 in the shared prefix.
-        response: [B, T] response number within the row, -1 in prefix and prompts.
+        branch: [B, T] branch number, any integer type, -1 in the shared prefix.
+        response: [B, T] response number within the row, any integer type, -1 in prefix and prompts.
         real: [B, T] False at padding.
 
     Returns:

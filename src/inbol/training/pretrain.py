@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ class PretrainObjective:
         by_number = {int(s.meta["level"]): dict(s.meta["degradation"]) for s in samples}
         self.levels = [by_number[number] for number in sorted(by_number)]
         self.pools = [[lesson.pools(sample) for sample in samples] for lesson in lessons]
+        self.asked = lru_cache(maxsize=1024)(self.ask)  # every rank asks for the whole global batch, and then again for its own share
 
     def lesson(self, epoch: int) -> int:
         """Number of the lesson that visit `epoch` belongs to."""
@@ -98,13 +100,13 @@ class PretrainObjective:
 
     def denominator(self, visit: Visit) -> float:
         """Sum of the weights of this visit."""
-        return sum(self.weights(self.ask(visit.index, visit.epoch)))
+        return sum(self.weights(self.asked(visit.index, visit.epoch)))
 
     def collate(self, visits: list[Visit]) -> SftBatch:
         """One tree per image."""
         trees, weights = [], []
         for visit in visits:
-            asked = self.ask(visit.index, visit.epoch)
+            asked = self.asked(visit.index, visit.epoch)
             trees.append(Tree(self.image(visit.index, visit.epoch), tuple(Branch(question, (answer,)) for question, answer in asked)))
             weights += [weight * visit.real for weight in self.weights(asked)]
         return SftBatch(self.collator(trees), torch.tensor(weights))
