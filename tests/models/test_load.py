@@ -51,6 +51,7 @@ def test_a_folder_without_processor_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_processor_without_chat_template_is_refused(tmp_path: Path) -> None:
+    toy.model().config.save_pretrained(tmp_path)
     processor = copy.copy(toy.processor())
     processor.chat_template = None
     processor.save_pretrained(tmp_path)
@@ -58,8 +59,7 @@ def test_a_processor_without_chat_template_is_refused(tmp_path: Path) -> None:
         load_processor(tmp_path)
 
 
-def test_a_family_that_is_no_tree_is_refused(tmp_path: Path) -> None:
-    """LLaVA-NeXT cuts a picture into tiles: its image is not one run of as many tokens."""
+def test_an_unknown_family_is_refused(tmp_path: Path) -> None:
     config = toy.model().config
     LlavaNextForConditionalGeneration(
         LlavaNextConfig(vision_config=config.vision_config, text_config=config.text_config, image_token_index=config.image_token_id)
@@ -78,8 +78,12 @@ def test_freezing_the_tower_freezes_it_alone() -> None:
 
 
 def test_freezing_a_model_without_tower_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Linear has no parameter under vision_tower or vision_model .* peft\.freeze_vision_tower=false"):
-        freeze_vision_tower(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="model type 'llama' is not supported; supported are llava, "):
+        freeze_vision_tower(toy.model().model.language_model)
+    made = toy.model()
+    made.model.vision_tower = torch.nn.Identity()
+    with pytest.raises(ValueError, match=r"has no parameter under vision_tower\. to freeze; set peft\.freeze_vision_tower=false"):
+        freeze_vision_tower(made)
 
 
 def test_lora_starts_as_the_model_and_trains_the_language_model_alone() -> None:

@@ -85,14 +85,14 @@ def decode_trees(
     device = batch.inputs["input_ids"].device
     cache = DynamicCache()
     out = model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=batch.keep)
-    rows = [b for b, ends in enumerate(batch.prompt_ends) for _ in ends]
+    rows = [row for row, ends in zip(batch.tree_rows, batch.prompt_ends, strict=True) for _ in ends]
     ends = [end for ends in batch.prompt_ends for end in ends]
     length = batch.inputs["input_ids"].shape[1]
     row = torch.tensor(rows, device=device)  # [Q] row of a question
     end = torch.tensor(ends, device=device)
     logits = out.logits[row, end - (length - batch.keep)]  # [M, V], one row a node; at first the questions themselves
     visible = batch.inputs["attention_mask"][row, 0, end]  # [M, T] what a node's token sees
-    position = batch.inputs["position_ids"][row, end]
+    position = batch.inputs["position_ids"][..., row, end].reshape(-1, len(row))[0]  # text advances all axes of mrope together
     node_row = row
 
     samples = 1 if random is None else random[0].shape[0]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+import transformers
+from transformers import AutoConfig, AutoModelForImageTextToText
 
-TREE_FAMILIES = ("llava",)
-"""`config.model_type`s whose image is one run of placeholder tokens with ordinary position ids, which is what prefix trees need."""
+from inbol.models.families import FAMILIES, Family, family_of_model, without_video
 
 
 def load_model(path: str | Path, *, dtype: torch.dtype | str = "auto") -> Any:
@@ -20,15 +20,21 @@ def load_model(path: str | Path, *, dtype: torch.dtype | str = "auto") -> Any:
         dtype: of the weights; `auto` keeps the checkpoint's own.
 
     Raises:
-        ValueError: the folder holds no checkpoint, or the model family cannot be laid out as prefix trees.
+        ValueError: the folder holds no checkpoint, or one of a family that is not supported.
     """
-    _refuse_incomplete(path, "config.json", "model checkpoint (config.json and safetensors)")
-    model = AutoModelForImageTextToText.from_pretrained(
+    _family(path)
+    return AutoModelForImageTextToText.from_pretrained(
         path, dtype=dtype, attn_implementation=attention(dtype), trust_remote_code=False, use_safetensors=True
     )
-    if model.config.model_type not in TREE_FAMILIES:
-        raise ValueError(f"{path}: model type {model.config.model_type!r} is not supported; supported are {', '.join(TREE_FAMILIES)}")
-    return model
+
+
+def _family(path: str | Path) -> Family:
+    """The family that a checkpoint's config.json names."""
+    _refuse_incomplete(path, ("config.json",), "model checkpoint (config.json and safetensors)")
+    model_type = AutoConfig.from_pretrained(path, trust_remote_code=False).model_type
+    if model_type not in FAMILIES:
+        raise ValueError(f"{path}: model type {model_type!r} is not supported; supported are {', '.join(FAMILIES)}")
+    return FAMILIES[model_type]
 
 
 def attention(dtype: torch.dtype | str) -> dict[str, str]:
@@ -39,23 +45,29 @@ def attention(dtype: torch.dtype | str) -> dict[str, str]:
 
 
 def load_processor(path: str | Path) -> Any:
-    """The processor that belongs to a checkpoint.
+    """The processor that belongs to a checkpoint, without its video part.
+
+    Images are prepared with Pillow wherever it runs: torchvision resizes with other roundings, and a result would depend on what happens to
+    be installed.
 
     Raises:
-        ValueError: the folder has no processor, or it has no chat template.
+        ValueError: the folder has no processor, or one of a family that is not supported, or it has no chat template.
     """
     _refuse_incomplete(
-        path, "processor_config.json", "processor (processor_config.json); save it beside the model with processor.save_pretrained"
+        path,
+        ("processor_config.json", "preprocessor_config.json"),
+        "processor (processor_config.json); save it beside the model with processor.save_pretrained",
     )
-    processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
+    processor_class = without_video(getattr(transformers, _family(path).processor))
+    processor = processor_class.from_pretrained(path, backend="pil", trust_remote_code=False)
     if not getattr(processor, "chat_template", None):
         raise ValueError(f"{path}: the processor has no chat template; set processor.chat_template and save it again")
     return processor
 
 
-def _refuse_incomplete(path: str | Path, name: str, what: str) -> None:
+def _refuse_incomplete(path: str | Path, names: tuple[str, ...], what: str) -> None:
     folder = Path(path)
-    if folder.is_dir() and not (folder / name).exists():
+    if folder.is_dir() and not any((folder / name).exists() for name in names):
         raise ValueError(f"checkpoint folder {folder} holds no {what}")
 
 
@@ -69,19 +81,19 @@ def pick_device() -> torch.device:
 
 
 def freeze_vision_tower(model: Any) -> int:
-    """Stop gradients into the vision tower; returns the number of frozen parameters.
+    """Stop gradients into the vision tower, not into the projector; returns the number of frozen parameters.
 
     Raises:
-        ValueError: no submodule is called `vision_tower` or `vision_model`.
+        ValueError: a model of a family that is not supported, or without a vision tower.
     """
-    frozen = 0
+    family, frozen = family_of_model(model), 0
     for name, parameter in model.named_parameters():
-        if "vision_tower" in name or "vision_model" in name:
+        if family.in_tower(name):
             parameter.requires_grad_(False)
             frozen += parameter.numel()
     if not frozen:
         raise ValueError(
-            f"{type(model).__name__} has no parameter under vision_tower or vision_model to freeze; set peft.freeze_vision_tower=false"
+            f"{type(model).__name__} has no parameter under {', '.join(family.vision)} to freeze; set peft.freeze_vision_tower=false"
         )
     return frozen
 
@@ -94,7 +106,8 @@ def add_lora(model: Any, *, r: int, alpha: int, dropout: float, target_modules: 
     """
     from peft import LoraConfig, get_peft_model
 
-    names = [name for name, _ in model.named_modules() if name.split(".")[-1] in target_modules and "vision" not in name]
+    family = family_of_model(model)
+    names = [name for name, _ in model.named_modules() if name.split(".")[-1] in target_modules and not family.beside_language(f"{name}.")]
     if not names:
         raise ValueError(f"peft.target_modules: none of {', '.join(target_modules)} is a module of {type(model).__name__}'s language model")
     return get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, task_type="CAUSAL_LM"))

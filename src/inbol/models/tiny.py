@@ -5,7 +5,7 @@ It is saved as an ordinary Hugging Face folder, so every line that loads, trains
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -32,24 +32,44 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE trained on `texts`; unknown words fall back to bytes, so nothing is out of vocabulary."""
+def build_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    pad: str = PAD,
+    bos: str | None = BOS,
+    eos: str = EOS,
+    named: Mapping[str, str] | None = None,
+    more: Sequence[str] = (IMAGE,),
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on `texts`; unknown words fall back to bytes, so nothing is out of vocabulary.
+
+    Args:
+        texts: to train on.
+        vocab_size: special tokens included.
+        pad: padding token.
+        bos: beginning of a sequence, where there is one.
+        eos: end of a response.
+        named: further special tokens by the attribute under which the tokenizer gives them; LLaVA's `image_token` if None.
+        more: all special tokens beside pad, bos and eos.
+    """
+    specials = list(dict.fromkeys(token for token in (pad, bos, eos, *more) if token is not None))
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[PAD, BOS, EOS, IMAGE],
+        special_tokens=specials,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        extra_special_tokens={"image_token": IMAGE},
+        bos_token=bos,
+        eos_token=eos,
+        pad_token=pad,
+        extra_special_tokens=dict({"image_token": IMAGE} if named is None else named),
         padding_side="left",
         model_max_length=2048,
     )

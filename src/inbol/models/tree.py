@@ -1,26 +1,32 @@
 """Prefix trees: an image once, below it each question once, below that its responses.
 
-A tree is one row of a batch. A token sees its ancestors and not its siblings, and position ids restart at each branch, so the
-log-probability of a response is the one of the padded conversation (image, question, response), within floating-point noise. Losses do not
-know about trees.
+A row of a batch holds one tree, or several up to a budget of tokens. A token sees its ancestors and neither its siblings nor other trees,
+and position ids restart at each branch, so the log-probability of a response is the one of the padded conversation (image, question,
+response), within floating-point noise. Losses do not know about trees.
 
-Shapes: B rows (trees), T tokens of the longest row, N response tokens and R responses of the whole batch.
+Shapes: B rows, T tokens of the longest row, N response tokens and R responses of the whole batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from inbol.losses.logps import num_tokens, sum_by_response, token_logps
+from inbol.losses.logps import num_tokens, sum_by_response
+from inbol.models.conversation import ConversationEncoder
+from inbol.models.families import family_of_processor, prefix_positions
+from inbol.models.head import logps_at
 
 LENGTH_STEP = 16
 """Rows are padded to a multiple of this: a fresh length every step would fill the CPU kernels' caches, gigabytes in a few hundred steps."""
+BLANK = (64, 64)
+"""Size of the picture that is shown where a batch has none and every rank must run the vision tower."""
 IGNORED = -1
 """Marks "no branch" (the shared prefix) and "no response" (a prompt) in the ancestor arithmetic."""
 
@@ -37,7 +43,8 @@ class Branch:
 class Tree:
     """An image and what is asked about it."""
 
-    image: Image.Image
+    image: Image.Image | None
+    """None for questions about nothing that is shown."""
     branches: tuple[Branch, ...]
 
 
@@ -46,7 +53,8 @@ class TreeBatch:
     """Model inputs and where the responses' log-probabilities are to be read."""
 
     inputs: dict[str, Tensor]
-    """`input_ids` [B, T], `attention_mask` bool [B, 1, T, T], `position_ids` [B, T], and the image tensors of the processor."""
+    """`input_ids` [B, T], `attention_mask` bool [B, 1, T, T], `position_ids` [B, T], or [3, B, T] with mrope, and the image tensors of the
+    processor, in the order in which the images stand in the rows."""
     predictors: Tensor
     """[N] index into the flattened [B * keep] positions whose logits predict a response token."""
     targets: Tensor
@@ -56,9 +64,13 @@ class TreeBatch:
     num_responses: int
     """R; responses are numbered tree by tree, branch by branch."""
     keep: int
-    """Logits are needed for the last `keep` positions of each row alone: the image's are never computed."""
+    """What reaches the output head are the last `keep` positions of each row; before them stands no token that predicts anything."""
     prompt_ends: list[list[int]] = field(default_factory=list)
-    """Per tree and branch: position of the prompt's last token, where decoding starts."""
+    """Per tree and branch: position of the prompt's last token in its row, where decoding starts."""
+    tree_rows: list[int] = field(default_factory=list)
+    """Per tree: its row."""
+    tokens: int = 0
+    """Tokens that are no padding."""
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> TreeBatch:
         """The same batch on `device`; images in `dtype` when given."""
@@ -67,90 +79,23 @@ class TreeBatch:
         return replace(self, inputs=inputs, **moved)
 
 
-class ConversationEncoder:
-    """Turns questions and responses into token ids by the processor's own chat template, each distinct text once.
-
-    The boundary between prompt and response is found by rendering the conversation with and without the response; a template that merges
-    tokens across it is refused.
-    """
-
-    def __init__(self, processor: Any) -> None:
-        self.processor = processor
-        self.tokenizer = processor.tokenizer
-        self.image_token_id = _image_token_id(processor)
-        self.eos_token_id = int(self.tokenizer.eos_token_id)
-        self.bos = _missing_bos(self.tokenizer)
-        self._suffix: dict[str, list[int]] = {}
-        self._response: dict[str, list[int]] = {}
-
-    def render(self, question: str, response: str | None = None) -> str:
-        """The conversation as text, ending where the assistant is to speak, or after `response`."""
-        messages: list[dict[str, Any]] = [
-            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
-        ]
-        if response is not None:
-            messages.append({"role": "assistant", "content": [{"type": "text", "text": response}]})
-        text = str(self.processor.apply_chat_template(messages, add_generation_prompt=response is None, tokenize=False))
-        return text if text.startswith(self.bos) else self.bos + text
-
-    def suffix_ids(self, question: str) -> list[int]:
-        """Token ids of the prompt after the image."""
-        if question not in self._suffix:
-            if self.tokenizer.convert_ids_to_tokens(self.image_token_id) in question:
-                raise ValueError(f"the question {question!r} contains the image placeholder itself; remove it from the data")
-            ids = self._ids(self.render(question))
-            if self.image_token_id not in ids:
-                raise ValueError(f"the chat template renders no image token for {question!r}")
-            last = len(ids) - 1 - ids[::-1].index(self.image_token_id)
-            self._suffix[question] = ids[last + 1 :]
-        return self._suffix[question]
-
-    def response_ids(self, response: str) -> list[int]:
-        """Token ids of a response, end-of-sequence included."""
-        if response not in self._response:
-            prompt = self._ids(self.render("?"))
-            full = self._ids(self.render("?", response))
-            if full[: len(prompt)] != prompt:
-                raise ValueError(
-                    f"the chat template merges tokens across the start of the response {response!r}; trees need a clean boundary"
-                )
-            ids = full[len(prompt) :]
-            if self.eos_token_id in ids:
-                ids = ids[: ids.index(self.eos_token_id)]
-            self._response[response] = [*ids, self.eos_token_id]
-        return self._response[response]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids, special tokens removed, stripped."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _missing_bos(tokenizer: Any) -> str:
-    """The beginning-of-sequence token where the tokenizer itself puts one before a text and a template may leave that to it; else empty."""
-    ids = tokenizer("a")["input_ids"]
-    return str(tokenizer.bos_token) if tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id] else ""
-
-
-def _image_token_id(processor: Any) -> int:
-    token_id = getattr(processor, "image_token_id", None)
-    if token_id is None:
-        raise ValueError(
-            f"{type(processor).__name__} names no image token; trees support processors with one placeholder token per image patch"
-        )
-    return int(token_id)
-
-
 class TreeCollator:
     """Trees in, `TreeBatch` out."""
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, *, row_tokens: int = 0, always_image: bool = False) -> None:
+        """
+        Args:
+            processor: of one of the families in `models/families.py`.
+            row_tokens: trees are packed into rows of at most so many tokens (a longer tree has a row of its own); 0 gives each its own.
+            always_image: show a blank picture where a batch has none, so that every rank runs the vision tower: were some to run it and
+                some not, they would wait for each other's collectives for ever (ZeRO-3 gathers the tower's weights).
+        """
+        self.family = family_of_processor(processor)
         self.encoder = ConversationEncoder(processor)
         self.processor = processor
+        self.row_tokens, self.always_image = row_tokens, always_image
         self.pad_token_id = int(processor.tokenizer.pad_token_id)
-        self._prefix: dict[tuple[int, int], list[int]] = {}
+        self._prefix: dict[tuple[int, int], tuple[list[int], list[list[int]], int]] = {}
 
     def __call__(self, trees: Sequence[Tree]) -> TreeBatch:
         """Collate; every tree needs at least one branch.
@@ -160,68 +105,124 @@ class TreeCollator:
         """
         if any(not tree.branches for tree in trees):
             raise ValueError("a tree needs at least one branch (a question)")
-        rows = [self._row(self._prefix_ids(tree), tree) for tree in trees]
-        length = _round_up(max(len(row.ids) for row in rows))
-        real = torch.arange(length) < torch.tensor([[len(row.ids)] for row in rows])
-        branch = _padded([row.branch for row in rows], length, IGNORED, torch.int16)
-        response = _padded([row.response for row in rows], length, IGNORED, torch.int16)
-        first = min((p for row in rows for p, _, _ in row.targets), default=min(row.prompt_ends[0] for row in rows))
+        laid = [self._lay(tree) for tree in trees]
+        images = [tree.image for tree in trees]
+        if self.always_image and not any(images):
+            blank = Tree(Image.new("RGB", BLANK), ())
+            laid.append(self._lay(blank))
+            images.append(blank.image)
+        rows = pack([len(tree.ids) for tree in laid], self.row_tokens)
+        length = _round_up(max(sum(len(laid[t].ids) for t in row) for row in rows))
+        place = {t: (b, sum(len(laid[before].ids) for before in row[:n])) for b, row in enumerate(rows) for n, t in enumerate(row)}
+
+        def lines(of: Callable[[_Laid], list[int]], filler: int, dtype: torch.dtype) -> Tensor:
+            return _padded([[token for t in row for token in of(laid[t])] for row in rows], length, filler, dtype)
+
+        targets = [(*place[t], target, t) for t, tree in enumerate(laid) for target in tree.targets]
+        starts = [offset + position for _, offset, (position, _, _), _ in targets]
+        ends = [place[t][1] + end for t, tree in enumerate(laid) for end in tree.prompt_ends]
+        first = min(starts or ends)
         first -= first % LENGTH_STEP
         keep = length - first
-        predictors, targets, response_index = [], [], []
-        offset = 0
-        for b, row in enumerate(rows):
-            for position, token, local in row.targets:
-                predictors.append(b * keep + position - first)
-                targets.append(token)
-                response_index.append(offset + local)
-            offset += row.num_responses
-        inputs = {
-            "input_ids": _padded([row.ids for row in rows], length, self.pad_token_id, torch.long),
-            "attention_mask": ancestor_mask(branch, response, real),
-            "position_ids": _padded([row.positions for row in rows], length, 0, torch.long),
-            **self._image_inputs([tree.image for tree in trees]),
-        }
+        numbers = list(accumulate((tree.num_responses for tree in laid), initial=0))
+        axes = [lines(lambda tree, axis=axis: tree.positions[axis], 0, torch.long) for axis in range(self.family.axes)]  # type: ignore[misc]
+        owner = [[n for n, t in enumerate(row) for _ in laid[t].ids] for row in rows]
         return TreeBatch(
-            inputs=inputs,
-            predictors=torch.tensor(predictors, dtype=torch.long),
-            targets=torch.tensor(targets, dtype=torch.long),
-            response_index=torch.tensor(response_index, dtype=torch.long),
-            num_responses=offset,
+            inputs={
+                "input_ids": lines(lambda tree: tree.ids, self.pad_token_id, torch.long),
+                "attention_mask": ancestor_mask(
+                    lines(lambda tree: tree.branch, IGNORED, torch.int16),
+                    lines(lambda tree: tree.response, IGNORED, torch.int16),
+                    torch.arange(length) < torch.tensor([[len(line)] for line in owner]),
+                    _padded(owner, length, IGNORED, torch.int16) if len(rows) < len(laid) else None,
+                ),
+                "position_ids": axes[0] if len(axes) == 1 else torch.stack(axes),
+                **self._image_inputs([image for row in rows for t in row if (image := images[t]) is not None]),
+            },
+            predictors=torch.tensor([b * keep + offset + p - first for b, offset, (p, _, _), _ in targets], dtype=torch.long),
+            targets=torch.tensor([token for _, _, (_, token, _), _ in targets], dtype=torch.long),
+            response_index=torch.tensor([numbers[t] + local for _, _, (_, _, local), t in targets], dtype=torch.long),
+            num_responses=numbers[-1],
             keep=keep,
-            prompt_ends=[row.prompt_ends for row in rows],
+            prompt_ends=[[place[t][1] + end for end in laid[t].prompt_ends] for t in range(len(trees))],
+            tree_rows=[place[t][0] for t in range(len(trees))],
+            tokens=sum(len(tree.ids) for tree in laid),
         )
 
-    def _prefix_ids(self, tree: Tree) -> list[int]:
-        """Token ids up to the image's last token; how many an image takes follows from its size alone."""
-        if tree.image.size not in self._prefix:
-            text = self.encoder.render(tree.branches[0].prompt)
-            encoded = self.processor(text=[text], images=[tree.image], add_special_tokens=False, return_tensors="pt")
+    def length(self, tree: Tree) -> int:
+        """Tokens of a tree."""
+        prefix = len(self._prefix_of(tree.image)[0]) if tree.image is not None else 0
+        shown, encoder = tree.image is not None, self.encoder
+        return prefix + sum(
+            len(encoder.suffix_ids(branch.prompt, image=shown)) + sum(len(encoder.response_ids(text)) - 1 for text in branch.responses)
+            for branch in tree.branches
+        )
+
+    def _prefix_of(self, image: Image.Image) -> tuple[list[int], list[list[int]], int]:
+        """(token ids up to where the question starts, their positions by axis, the position that follows); they depend on the image's size
+        alone."""
+        if image.size not in self._prefix:
+            text, suffix = self.encoder.render("?"), self.encoder.suffix_ids("?")
+            encoded = self.processor(text=[text], images=[image], add_special_tokens=False, return_tensors="pt")
             ids = encoded["input_ids"][0].tolist()
-            last = len(ids) - 1 - ids[::-1].index(self.encoder.image_token_id)
-            self._prefix[tree.image.size] = ids[: last + 1]
-        return self._prefix[tree.image.size]
+            if ids[-len(suffix) :] != suffix:
+                raise ValueError(f"{type(self.processor).__name__} changes the text after the image; trees need a clean boundary there")
+            ids = ids[: -len(suffix)]
+            self._prefix[image.size] = ids, *prefix_positions(self.family, self.processor, ids, encoded)
+        return self._prefix[image.size]
 
     def _image_inputs(self, images: list[Image.Image]) -> dict[str, Tensor]:
         """What the vision tower reads."""
-        encoded = self.processor.image_processor(images=images, return_tensors="pt")
-        return {key: value for key, value in encoded.items() if isinstance(value, Tensor)}
+        if not images:
+            return {}
+        own = getattr(self.processor, "images_kwargs", {})  # what the processor itself would pass on
+        encoded = self.processor.image_processor(images=[[image] for image in images], return_tensors="pt", **own)
+        return {name: encoded[name] for name in self.family.image_inputs if name in encoded}
 
-    def _row(self, prefix: list[int], tree: Tree) -> _Row:
-        row = _Row(ids=list(prefix), positions=list(range(len(prefix))), branch=[IGNORED] * len(prefix), response=[IGNORED] * len(prefix))
+    def _lay(self, tree: Tree) -> _Laid:
+        shown = tree.image is not None
+        prefix, axes, follow = self._prefix_of(tree.image) if tree.image is not None else ([], [[]] * self.family.axes, 0)
+        laid = _Laid(
+            ids=list(prefix), positions=[list(axis) for axis in axes], branch=[IGNORED] * len(prefix), response=[IGNORED] * len(prefix)
+        )
         for b, branch in enumerate(tree.branches):
-            suffix = self.encoder.suffix_ids(branch.prompt)
-            row.extend(suffix, start=len(prefix), branch=b, response=IGNORED)
-            prompt_end = len(row.ids) - 1
-            row.prompt_ends.append(prompt_end)
+            suffix = self.encoder.suffix_ids(branch.prompt, image=shown)
+            laid.extend(suffix, start=follow, branch=b, response=IGNORED)
+            prompt_end = len(laid.ids) - 1
+            laid.prompt_ends.append(prompt_end)
             for response in branch.responses:
                 ids = self.encoder.response_ids(response)
-                start = len(row.ids)
-                row.extend(ids[:-1], start=len(prefix) + len(suffix), branch=b, response=row.num_responses)  # EOS predicts nothing
+                start = len(laid.ids)
+                laid.extend(ids[:-1], start=follow + len(suffix), branch=b, response=laid.num_responses)  # EOS predicts nothing
                 where = [prompt_end, *range(start, start + len(ids) - 1)]
-                row.targets.extend((position, token, row.num_responses) for position, token in zip(where, ids, strict=True))
-                row.num_responses += 1
-        return row
+                laid.targets.extend((position, token, laid.num_responses) for position, token in zip(where, ids, strict=True))
+                laid.num_responses += 1
+        return laid
+
+
+def pack(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Which trees share a row: first-fit decreasing bin packing, at most 11/9 of the fewest rows and a bit (Johnson 1973).
+
+    Args:
+        lengths: tokens of each tree.
+        budget: tokens of a row; a longer tree has one of its own. 0: every tree has.
+
+    Returns:
+        Tree numbers by row, ascending within a row and by their first one.
+    """
+    if budget <= 0:
+        return [[t] for t in range(len(lengths))]
+    rows: list[list[int]] = []
+    left: list[int] = []
+    for t in sorted(range(len(lengths)), key=lambda t: -lengths[t]):
+        row = next((r for r, space in enumerate(left) if lengths[t] <= space), None)
+        if row is None:
+            rows.append([])
+            left.append(budget)
+            row = len(rows) - 1
+        rows[row].append(t)
+        left[row] -= lengths[t]
+    return sorted(sorted(row) for row in rows)
 
 
 def _round_up(length: int) -> int:
@@ -234,11 +235,11 @@ def _padded(rows: Sequence[Sequence[int]], length: int, filler: int, dtype: torc
 
 
 @dataclass(slots=True)
-class _Row:
-    """One tree laid out in a row."""
+class _Laid:
+    """One tree laid out in a line."""
 
     ids: list[int]
-    positions: list[int]
+    positions: list[list[int]]
     branch: list[int]
     response: list[int]
     targets: list[tuple[int, int, int]] = field(default_factory=list)
@@ -247,18 +248,20 @@ class _Row:
 
     def extend(self, ids: list[int], *, start: int, branch: int, response: int) -> None:
         self.ids.extend(ids)
-        self.positions.extend(range(start, start + len(ids)))
+        for axis in self.positions:
+            axis.extend(range(start, start + len(ids)))
         self.branch.extend([branch] * len(ids))
         self.response.extend([response] * len(ids))
 
 
-def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor) -> Tensor:
+def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor, tree: Tensor | None = None) -> Tensor:
     """Which token sees which: itself and its ancestors.
 
     Args:
         branch: [B, T] branch number, any integer type, -1 in the shared prefix.
-        response: [B, T] response number within the row, any integer type, -1 in prefix and prompts.
+        response: [B, T] response number within the tree, any integer type, -1 in prefix and prompts.
         real: [B, T] False at padding.
+        tree: [B, T] tree number within the row, any integer type; None where every row holds one.
 
     Returns:
         bool [B, 1, T, T], True where query (dim 2) may attend to key (dim 3). Padding sees itself alone, so that no row of a softmax is
@@ -269,6 +272,8 @@ def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor) -> Tensor:
     same_branch = (branch[:, None, :] == IGNORED) | (branch[:, None, :] == branch[:, :, None])
     same_response = (response[:, None, :] == IGNORED) | (response[:, None, :] == response[:, :, None])
     mask = earlier & same_branch & same_response & real[:, None, :] & real[:, :, None]
+    if tree is not None:
+        mask &= tree[:, None, :] == tree[:, :, None]
     mask |= torch.eye(length, dtype=torch.bool, device=branch.device)
     return mask[:, None]
 
@@ -285,6 +290,6 @@ def response_logps(model: Any, batch: TreeBatch) -> tuple[Tensor, Tensor]:
     """
     dtype = next(p.dtype for p in model.parameters())
     inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.inputs.items()}
-    logits = model(**inputs, logits_to_keep=batch.keep, use_cache=False).logits
-    tokens = token_logps(logits.reshape(-1, logits.shape[-1])[batch.predictors], batch.targets)
+    with logps_at(model, batch.predictors, batch.targets):
+        tokens = model(**inputs, logits_to_keep=batch.keep, use_cache=False).logits.reshape(-1)
     return sum_by_response(tokens, batch.response_index, batch.num_responses), num_tokens(batch.response_index, batch.num_responses)

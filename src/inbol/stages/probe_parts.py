@@ -31,7 +31,7 @@ class Decoder:
         batch = self.collator(trees).to(self.device, self.model.dtype)
         return decode_trees(self.model, batch, eos_token_id=self.collator.encoder.eos_token_id, **decoding)
 
-    def text(self, ids: Sequence[int]) -> str:
+    def text(self, ids: list[int]) -> str:
         """Decoded text."""
         return self.collator.encoder.decode(ids)
 
