@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from inbol.training.stream import FromStep, Layout, StepStream, Visit, spread
+from inbol.training.stream import FromStep, Layout, StepStream, Visit, deal, spread
 
 
 class Names:
@@ -19,6 +19,9 @@ class Names:
 
     def denominator(self, visit: Visit) -> float:
         return float(visit.index + 1)
+
+    def length(self, visit: Visit) -> int:
+        return visit.index * 7 % 5
 
     def collate(self, visits: list[Visit]) -> list[Visit]:
         return visits
@@ -75,18 +78,30 @@ def test_every_tree_exactly_once_per_epoch(size: int, layout: Layout) -> None:
         assert len(visits) == steps * 12
         assert sorted(visit.index for visit in visits if visit.real) == list(range(size))
         assert {visit.epoch for visit in visits} == {epoch}
-        assert all(visit.real for visit in visits[:size])
-        assert not any(visit.real for visit in visits[size:])
+        assert all(visit.real for visit in visits[: (size // 12) * 12])  # repeats fill the last batch alone
         orders.append([visit.index for visit in visits])
     assert orders[0] != orders[1] != orders[2]
 
 
 def test_the_layout_does_not_change_what_a_step_sees() -> None:
-    """The same 12 visits in the same order, micro-batches of all ranks side by side."""
-    expected = [visits_of_step(streams(31, LAYOUTS[0]), step) for step in range(7)]
-    for layout in LAYOUTS[1:]:
+    """The same 12 visits, however they are dealt."""
+
+    def seen(layout: Layout) -> list[set[Visit]]:
         ranks = streams(31, layout)
-        assert [visits_of_step(ranks, step) for step in range(7)] == expected
+        return [set(visits_of_step(ranks, step)) for step in range(7)]
+
+    expected = seen(LAYOUTS[0])
+    assert all(len(step) == 12 for step in expected)
+    assert all(seen(layout) == expected for layout in LAYOUTS[1:])
+
+
+def test_trees_are_dealt_by_length() -> None:
+    """Two ranks, two micro-batches of two. By length 9 8 7 6 | 4 3 2 1; of the first four, rank 0 takes 9 and 6, rank 1 takes 8 and 7."""
+    lengths = [4, 9, 1, 8, 7, 2, 6, 3]
+    layout = Layout(8, 2, 2)
+    assert deal(lengths, layout, 0) == [[1, 6], [0, 2]]  # 9 + 6, 4 + 1
+    assert deal(lengths, layout, 1) == [[3, 4], [5, 7]]  # 8 + 7, 2 + 3
+    assert deal([1] * 4, Layout(4, 1, 4), 0) == [[0, 1, 2, 3]]
 
 
 def test_the_seed_changes_the_order() -> None:
@@ -101,7 +116,7 @@ def test_the_denominator_is_that_of_the_whole_global_batch() -> None:
     first, second = visits_of_step(ranks, 0), visits_of_step(ranks, 1)
     assert [sum(visit.real for visit in step) for step in (first, second)] == [4, 1]
     told = [{stream[item].denominator for stream in ranks for item in (2 * step, 2 * step + 1)} for step in (0, 1)]
-    assert told == [{sum(visit.index + 1.0 for visit in first)}, {second[0].index + 1.0}]
+    assert told == [{sum(visit.index + 1.0 for visit in first)}, {next(visit.index for visit in second if visit.real) + 1.0}]
     assert sum(next(iter(step)) for step in told) == 15
 
 

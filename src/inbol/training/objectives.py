@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,11 @@ class SftObjective:
         self.groups = _by_image(examples)
         self.size = len(self.groups)
         self.load_image, self.collator, self.normalise = load_image, collator, normalise
+        self.lengths = [_length(collator, [(e.prompt, e.target) for e in group]) for group in self.groups]
+
+    def length(self, visit: Visit) -> int:
+        """Tokens of the tree's questions and targets."""
+        return self.lengths[visit.index]
 
     def denominator(self, visit: Visit) -> float:
         """Sum of weights (`examples`), or of weight x response tokens (`tokens`)."""
@@ -96,6 +101,7 @@ class PairTrees:
     def __init__(self, pairs: Sequence[PreferencePair], load_image: LoadImage, collator: TreeCollator) -> None:
         self.groups = _by_image(pairs)
         self.load_image, self.collator = load_image, collator
+        self.lengths = [_length(collator, [(p.prompt, text) for p in group for text in (p.chosen, p.rejected)]) for group in self.groups]
 
     def collate(self, indices: Sequence[int]) -> tuple[TreeBatch, list[PreferencePair], Tensor, Tensor]:
         """(trees, their P pairs in order, [P] response number of the chosen, [P] of the rejected)."""
@@ -128,6 +134,10 @@ class DpoObjective:
             )
         self.trees, self.reference, self.loss = trees, reference, loss
         self.size = len(trees.groups)
+
+    def length(self, visit: Visit) -> int:
+        """Tokens of the tree's questions and distinct responses."""
+        return self.trees.lengths[visit.index]
 
     def denominator(self, visit: Visit) -> float:
         """Sum of pair weights."""
@@ -164,6 +174,14 @@ class DpoObjective:
         weight = batch.values["weight"]
         total = float(weight.sum())
         return (weight * loss).sum(), {name: (float((weight * value).sum()), total) for name, value in metrics.items()}
+
+
+def _length(collator: TreeCollator, asked: Iterable[tuple[str, str]]) -> int:
+    """Tokens of the distinct prompts, and of the distinct responses below each."""
+    encoder, paths = collator.encoder, set(asked)
+    return sum(len(encoder.suffix_ids(prompt)) for prompt in {prompt for prompt, _ in paths}) + sum(
+        len(encoder.response_ids(response)) - 1 for _, response in paths
+    )
 
 
 def _by_image(records: Sequence[Any]) -> list[list[Any]]:

@@ -102,6 +102,13 @@ class PretrainObjective:
         """Sum of the weights of this visit."""
         return sum(self.weights(self.asked(visit.index, visit.epoch)))
 
+    def length(self, visit: Visit) -> int:
+        """Tokens of the questions and answers of this visit."""
+        encoder = self.collator.encoder
+        return sum(
+            len(encoder.suffix_ids(text)) + len(encoder.response_ids(answer)) for text, answer in self.asked(visit.index, visit.epoch)
+        )
+
     def collate(self, visits: list[Visit]) -> SftBatch:
         """One tree per image."""
         trees, weights = [], []

@@ -1,13 +1,14 @@
 """The order of training data, as arithmetic: which trees a rank reads at optimiser step s, micro-batch m.
 
-Item i of the data loader is micro-batch i mod A of step i div A (A = accumulation); the trees in it follow from (size, seed, i, rank)
-alone, so resuming is starting at another i, and neither ranks, accumulation nor workers change what a step sees.
+Item i of the data loader is micro-batch i mod A of step i div A (A = accumulation); the trees of a step follow from (size, seed, step)
+alone, so resuming is starting at another i, and neither ranks, accumulation nor workers change what a step sees. Within a step trees are
+dealt by length, so that ranks have equal work and a micro-batch little padding; a sum does not ask for the order of its terms.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +38,9 @@ class Objective(Protocol):
 
     def denominator(self, visit: Visit) -> float:
         """What this visit adds to the global batch's denominator; from records alone, so every rank knows the whole sum."""
+
+    def length(self, visit: Visit) -> int:
+        """About how much work this visit is, in tokens beside the image's."""
 
     def collate(self, visits: list[Visit]) -> Any:
         """One micro-batch, on the CPU."""
@@ -93,7 +97,7 @@ class StepStream(Dataset[MicroBatch]):
     def __init__(self, objective: Objective, layout: Layout, *, rank: int, seed: int) -> None:
         self.objective, self.layout, self.rank, self.seed = objective, layout, rank, seed
         self.seconds = 0.0
-        self._denominator: tuple[int, float] = (-1, 0.0)
+        self._step: tuple[int, float, list[list[Visit]]] = (-1, 0.0, [])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -103,20 +107,15 @@ class StepStream(Dataset[MicroBatch]):
     def __getitem__(self, item: int) -> MicroBatch:
         start = time.perf_counter()
         step, micro = divmod(item, self.layout.accumulation)
-        sequence = self.visits(step)
-        mine = positions(
-            0,
-            micro,
-            self.rank,
-            global_batch=self.layout.global_batch,
-            world_size=self.layout.world_size,
-            accumulation=self.layout.accumulation,
-        )
-        visits = [sequence[p] for p in mine]
-        if self._denominator[0] != step:
+        if self._step[0] != step:
+            sequence = self.visits(step)
             total = sum(self.objective.denominator(visit) for visit in sequence if visit.real)
-            self._denominator = step, total or 1.0  # all weights 0: the numerator is 0 too, and 0 / 0 would poison the weights
-        micro_batch = MicroBatch(self.objective.collate(visits), self._denominator[1], [visit.index for visit in visits])
+            dealt = deal([self.objective.length(visit) for visit in sequence], self.layout, self.rank)
+            mine = [[sequence[place] for place in places] for places in dealt]
+            self._step = step, total or 1.0, mine  # all weights 0: the numerator is 0 too, and 0 / 0 would poison the weights
+        _, denominator, micro_batches = self._step
+        visits = micro_batches[micro]
+        micro_batch = MicroBatch(self.objective.collate(visits), denominator, [visit.index for visit in visits])
         self.seconds += time.perf_counter() - start
         return micro_batch
 
@@ -126,6 +125,30 @@ class StepStream(Dataset[MicroBatch]):
         indices, real = samples_at(places, n=self.objective.size, seed=self.seed, global_batch=self.layout.global_batch)
         epoch = step // self.steps_per_epoch
         return [Visit(int(index), epoch, bool(r)) for index, r in zip(indices, real, strict=True)]
+
+
+def deal(lengths: Sequence[int], layout: Layout, rank: int) -> list[list[int]]:
+    """Which places of a step's sequence a rank takes, by micro-batch.
+
+    The longest trees make the first micro-batches, and those of one are dealt to the ranks in turn, back and forth: at no point of the
+    step do ranks wait long for each other, and trees that share a micro-batch are of like length.
+
+    Args:
+        lengths: [global_batch] of the trees, in order.
+        layout: of the global batch.
+        rank: in [0, world_size).
+
+    Returns:
+        Per micro-batch, `layout.micro_batch` places in ascending order. Over all ranks and micro-batches every place occurs once.
+    """
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    world, together = layout.world_size, layout.world_size * layout.micro_batch
+    dealt = []
+    for start in range(0, len(order), together):
+        places = order[start : start + together]
+        turns = [places[turn : turn + world][:: -1 if (turn // world) % 2 else 1] for turn in range(0, together, world)]
+        dealt.append(sorted(turn[rank] for turn in turns))
+    return dealt
 
 
 class FromStep(Sampler[int]):

@@ -61,6 +61,10 @@ class TowerObjective:
         """One per image."""
         return 1.0
 
+    def length(self, visit: Visit) -> int:
+        """All images are alike."""
+        return 1
+
     def collate(self, visits: list[Visit]) -> TowerBatch:
         """Images at this visit and their labels."""
         images = [self.load_image(visit.index, visit.epoch) for visit in visits]
