@@ -9,18 +9,21 @@ from inbol.contracts import PreferencePair, ReferenceLogps
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
 from inbol.stages.training_parts import budget, finish_training, finished, image_loader, prepare, read_all, sharding
+from inbol.training.binding import binding, check_binding
 from inbol.training.objectives import DpoObjective, PairTrees
 from inbol.training.trainer import train
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Write `checkpoint/`."""
+    """Write `checkpoint/`. Raises ValueError for a reference of other weights, texts or pairs."""
     from trl import DPOConfig
 
     if (facts := finished(job)) is not None:
         return facts
     config: DpoStage = job.config
     dpo = config.dpo
+    if job.rank == 0:
+        check_binding(job.inputs["reference"], binding(job.inputs["model"] / "checkpoint", job.inputs["pairs"]))
     start = prepare(job, config.peft, config.deepspeed)
     pairs = read_all(job.inputs["pairs"], PreferencePair)
     objective = DpoObjective(

@@ -14,6 +14,7 @@ from inbol.shards.files import read_records, write_records
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
 from inbol.stages.training_parts import image_loader
+from inbol.training.binding import binding, write_binding
 from inbol.training.objectives import PairTrees
 
 
@@ -23,6 +24,8 @@ def run(job: Job) -> dict[str, Any]:
     config: ReferenceStage = job.config
     names = job.share(sorted(path.stem for path in job.inputs["pairs"].glob("*-*.jsonl")))
     checkpoint = job.inputs["model"] / "checkpoint"
+    if job.rank == 0:
+        write_binding(job.out, binding(checkpoint, job.inputs["pairs"]))
     device = pick_device()
     model = load_model(checkpoint).eval().to(device)
     collator, load_image = TreeCollator(load_processor(checkpoint)), image_loader(job.inputs["vqa"])
