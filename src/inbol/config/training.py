@@ -19,6 +19,11 @@ class OptimConfig:
     """Trees (an image with its questions) per optimiser step over all ranks; ranks and accumulation never change the result."""
     micro_batch: int = 8
     """Trees per rank and forward pass; the largest divisor of a rank's share that is not above this is used."""
+    group_by_image: bool = True
+    """Lay all questions about an image below it as one tree, which is then the unit of the shuffle; False makes a tree of each question.
+    Losses, weights and their sum over an epoch are the same either way."""
+    row_tokens: int = 0
+    """Trees of a micro-batch are packed into rows of at most this many tokens; 0 gives every tree a row of its own."""
     warmup_share: float = 0.05
     """Share of the steps with a rising learning rate, in [0, 1]."""
     weight_decay: float = 0.01
@@ -33,14 +38,22 @@ class OptimConfig:
     def __post_init__(self) -> None:
         for field in ("lr", "epochs", "global_batch", "micro_batch", "max_grad_norm", "save_steps", "log_steps"):
             positive(field, getattr(self, field))
+        at_least("row_tokens", self.row_tokens, 0)
         within("warmup_share", self.warmup_share, 0, 1)
         at_least("weight_decay", self.weight_decay, 0)
 
 
+TINY_FAMILIES = ("llava", "llava_onevision", "qwen2_5_vl", "qwen3_vl", "idefics3", "internvl")
+"""Architectures by `transformers`' name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyModelConfig:
-    """Shape of the from-scratch model: a CLIP tower and a Llama, joined as LLaVA."""
+    """Shape of the from-scratch model."""
 
+    family: str = "llava"
+    """Architecture: `llava` (a CLIP tower and a Llama), or another of `TINY_FAMILIES`, to try the path on it. The others have the patches,
+    tiles and heads of `models/tiny_families.py`, one number of layers (`text_layers`), and no tower warm-up."""
     image_size: int = 64
     """Pixels a side."""
     patch_size: int = 8
@@ -57,6 +70,9 @@ class TinyModelConfig:
     """Largest vocabulary of the byte-level BPE trained on the pre-training texts."""
 
     def __post_init__(self) -> None:
+        one_of("family", self.family, TINY_FAMILIES)
+        if self.family != "llava" and self.hidden_size % 32:
+            raise ValueError(f"hidden_size: {self.hidden_size} is not a multiple of 32, which the family {self.family} needs")
         for field in ("image_size", "patch_size", "hidden_size", "vision_layers", "text_layers", "heads", "vocab_size"):
             positive(field, getattr(self, field))
         if self.image_size % self.patch_size:
@@ -116,6 +132,8 @@ class BaseConfig:
             raise ValueError(
                 f"affirmative_share: {self.affirmative_share} is more than undegraded_share={self.undegraded_share}, its whole"
             )
+        if self.tiny.family != "llava" and self.tower_epochs:
+            raise ValueError(f"tower_epochs: {self.tiny.family} has no warm-up; set tower_epochs=0 and a tower_lr_factor above 0")
         if self.kind == "tiny" and not self.tower_lr_factor and not self.tower_epochs:
             raise ValueError("tower_lr_factor: 0 freezes a tower that no warm-up has trained; set tower_epochs or a factor above 0")
         positive("questions_per_image", self.questions_per_image)

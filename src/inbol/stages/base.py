@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inbol.config.stages import BaseStage
-from inbol.config.training import BaseConfig
+from inbol.config.training import BaseConfig, TinyModelConfig
 from inbol.contracts import Question, VqaSample
 from inbol.shards.reader import read_shard, shard_names
 from inbol.sources.easy_vqa import asks_what_is_there
@@ -56,7 +56,6 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
     from trl import SFTConfig
 
     from inbol.models.load import freeze_vision_tower
-    from inbol.models.tiny import build_model, build_processor, build_tokenizer
     from inbol.models.tree import TreeCollator
     from inbol.training.engine import start_ranks
     from inbol.training.pretrain import PretrainObjective
@@ -72,19 +71,7 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         raise ValueError(
             f"{job.inputs['vqa']}: no pretrain images; set source.pretrain_images, or take a pretrained base (base.kind=pretrained)"
         )
-    tokenizer = build_tokenizer(_corpus(samples), shape.vocab_size)
-    processor = build_processor(tokenizer, image_size=shape.image_size, patch_size=shape.patch_size)
-    model = build_model(
-        tokenizer,
-        image_size=shape.image_size,
-        patch_size=shape.patch_size,
-        hidden_size=shape.hidden_size,
-        vision_layers=shape.vision_layers,
-        text_layers=shape.text_layers,
-        heads=shape.heads,
-        seed=config.seed,
-        initializer_range=shape.hidden_size**-0.5,  # the library's 0.02 is for widths of thousands; here it costs hundreds of steps
-    )
+    model, processor = _build(shape, _corpus(samples), config.seed)
     collator = TreeCollator(processor)
     objective = PretrainObjective(
         samples,
@@ -138,7 +125,7 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         rank=rank,
         world_size=world_size,
         tracker=stage_tracker(job, rank),
-        facts={"parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(tokenizer)},
+        facts={"parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(processor.tokenizer)},
     )
     trainer, facts = train(
         objective,
@@ -151,6 +138,29 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         **common,
     )
     return finish_training(job, trainer, start, facts)
+
+
+def _build(shape: TinyModelConfig, texts: list[str], seed: int) -> tuple[Any, Any]:
+    """The untrained model and its processor."""
+    from inbol.models.tiny import build_model, build_processor, build_tokenizer
+    from inbol.models.tiny_families import build_tiny
+
+    if shape.family != "llava":
+        sizes = {"vocab_size": shape.vocab_size, "hidden_size": shape.hidden_size, "layers": shape.text_layers}
+        return build_tiny(shape.family, texts, seed=seed, **sizes)
+    tokenizer = build_tokenizer(texts, shape.vocab_size)
+    model = build_model(
+        tokenizer,
+        image_size=shape.image_size,
+        patch_size=shape.patch_size,
+        hidden_size=shape.hidden_size,
+        vision_layers=shape.vision_layers,
+        text_layers=shape.text_layers,
+        heads=shape.heads,
+        seed=seed,
+        initializer_range=shape.hidden_size**-0.5,  # the library's 0.02 is for widths of thousands; here it costs hundreds of steps
+    )
+    return model, build_processor(tokenizer, image_size=shape.image_size, patch_size=shape.patch_size)
 
 
 def lessons(base: BaseConfig) -> list[Lesson]:

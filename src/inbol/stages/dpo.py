@@ -24,10 +24,10 @@ def run(job: Job) -> dict[str, Any]:
     dpo = config.dpo
     if job.rank == 0:
         check_binding(job.inputs["reference"], binding(job.inputs["model"] / "checkpoint", job.inputs["pairs"]))
-    start = prepare(job, config.peft, config.deepspeed)
+    start = prepare(job, dpo.optim, config.peft, config.deepspeed)
     pairs = read_all(job.inputs["pairs"], PreferencePair)
     objective = DpoObjective(
-        PairTrees(pairs, image_loader(job.inputs["vqa"]), start.collator),
+        PairTrees(pairs, image_loader(job.inputs["vqa"]), start.collator, group_by_image=dpo.optim.group_by_image),
         {record.key: record for record in read_all(job.inputs["reference"], ReferenceLogps)},
         name=dpo.loss,
         beta=dpo.beta,

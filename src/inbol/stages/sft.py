@@ -20,10 +20,16 @@ def run(job: Job) -> dict[str, Any]:
     if (facts := finished(job)) is not None:
         return facts
     config: SftStage = job.config
-    start = prepare(job, config.peft, config.deepspeed)
+    start = prepare(job, config.sft.optim, config.peft, config.deepspeed)
     examples = read_all(job.inputs["sft_data"], SftExample)
     trainer, facts = train(
-        SftObjective(examples, image_loader(job.inputs["vqa"]), start.collator, normalise=config.sft.normalise),
+        SftObjective(
+            examples,
+            image_loader(job.inputs["vqa"]),
+            start.collator,
+            normalise=config.sft.normalise,
+            group_by_image=config.sft.optim.group_by_image,
+        ),
         start.model,
         start.processor,
         config_class=SFTConfig,

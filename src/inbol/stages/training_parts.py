@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 def budget(optim: OptimConfig) -> Budget:
     """`OptimConfig` as plain arguments."""
-    return Budget(**asdict(optim))
+    return Budget(**{field.name: getattr(optim, field.name) for field in fields(Budget)})
 
 
 def sharding(deepspeed: DeepSpeedConfig) -> Sharding:
@@ -72,7 +72,7 @@ class Start:
     """With LoRA, the checkpoint that the adapters are merged into at the end."""
 
 
-def prepare(job: Job, peft: PeftConfig, deepspeed: DeepSpeedConfig) -> Start:
+def prepare(job: Job, optim: OptimConfig, peft: PeftConfig, deepspeed: DeepSpeedConfig) -> Start:
     """Join the ranks and load the parent's checkpoint (role `model`), frozen and adapted as configured."""
     rank, world_size = start_ranks()
     checkpoint = job.inputs["model"] / "checkpoint"
@@ -84,7 +84,7 @@ def prepare(job: Job, peft: PeftConfig, deepspeed: DeepSpeedConfig) -> Start:
     return Start(
         model=model,
         processor=processor,
-        collator=TreeCollator(processor),
+        collator=TreeCollator(processor, row_tokens=optim.row_tokens),
         rank=rank,
         world_size=world_size,
         tracker=stage_tracker(job, rank),

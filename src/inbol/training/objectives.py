@@ -38,9 +38,16 @@ class SftObjective:
     """Weighted negative log-likelihood of targets; one tree per image."""
 
     def __init__(
-        self, examples: Sequence[SftExample], load_image: LoadImage, collator: TreeCollator, *, normalise: str = "examples"
+        self,
+        examples: Sequence[SftExample],
+        load_image: LoadImage,
+        collator: TreeCollator,
+        *,
+        normalise: str = "examples",
+        group_by_image: bool = True,
     ) -> None:
-        self.groups = _by_image(examples)
+        """`group_by_image=False` makes a tree of each question; the sum over an epoch is the same."""
+        self.groups = _groups(examples, by_image=group_by_image)
         self.size = len(self.groups)
         self.load_image, self.collator, self.normalise = load_image, collator, normalise
         self.lengths = [_length(collator, [(e.prompt, e.target) for e in group]) for group in self.groups]
@@ -98,8 +105,11 @@ class DpoBatch:
 class PairTrees:
     """Preference pairs as trees: below each question every distinct response once, whichever pairs it stands in."""
 
-    def __init__(self, pairs: Sequence[PreferencePair], load_image: LoadImage, collator: TreeCollator) -> None:
-        self.groups = _by_image(pairs)
+    def __init__(
+        self, pairs: Sequence[PreferencePair], load_image: LoadImage, collator: TreeCollator, *, group_by_image: bool = True
+    ) -> None:
+        """`group_by_image=False` makes a tree of each question; the sum over an epoch is the same."""
+        self.groups = _groups(pairs, by_image=group_by_image)
         self.load_image, self.collator = load_image, collator
         self.lengths = [_length(collator, [(p.prompt, text) for p in group for text in (p.chosen, p.rejected)]) for group in self.groups]
 
@@ -184,9 +194,9 @@ def _length(collator: TreeCollator, asked: Iterable[tuple[str, str]]) -> int:
     )
 
 
-def _by_image(records: Sequence[Any]) -> list[list[Any]]:
-    """Records grouped by image, in order of first appearance."""
-    groups: dict[str, list[Any]] = defaultdict(list)
+def _groups(records: Sequence[Any], *, by_image: bool) -> list[list[Any]]:
+    """Records grouped by image, or by image and prompt, in order of first appearance."""
+    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for record in records:
-        groups[record.image_key].append(record)
+        groups[record.image_key, "" if by_image else record.prompt].append(record)
     return list(groups.values())
