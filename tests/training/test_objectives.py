@@ -89,3 +89,25 @@ def test_pairs_without_reference_are_refused(collator: TreeCollator) -> None:
     del reference["green-q0-p1"], reference["blue-q1-p0"]
     with pytest.raises(ValueError, match="2 pairs have no reference log-probabilities, the first is green-q0-p1; rerun"):
         DpoObjective(PairTrees(toy.pairs(), toy.image, collator), reference, **toy.LOSS)
+
+
+def test_grouping_by_image_changes_trees_and_nothing_else() -> None:
+    """Over an epoch the sums of losses and of weights are those of one tree a question, packed into rows or not."""
+    model = toy.model()
+
+    def sums(group_by_image: bool, row_tokens: int) -> list[float]:
+        collator = TreeCollator(toy.processor(), row_tokens=row_tokens)
+        trees = PairTrees(toy.pairs(), toy.image, collator, group_by_image=group_by_image)
+        dpo = DpoObjective(trees, toy.reference(toy.pairs()), **toy.LOSS)
+        sft = SftObjective(toy.sft_examples(), toy.image, collator, group_by_image=group_by_image)
+        assert (sft.size == dpo.size == len(toy.COLORS)) == group_by_image
+        found = []
+        for objective in (sft, dpo):
+            visits = [Visit(index, 0, True) for index in range(objective.size)]
+            batch = objective.collate(visits)  # type: ignore[attr-defined]
+            found += [float(objective.terms(model, batch)[0]), sum(objective.denominator(visit) for visit in visits)]  # type: ignore[attr-defined]
+        return found
+
+    expected = sums(True, 0)
+    for group_by_image, row_tokens in ((False, 0), (True, 100), (False, 100)):
+        assert sums(group_by_image, row_tokens) == pytest.approx(expected, rel=1e-5)

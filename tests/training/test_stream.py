@@ -9,6 +9,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from inbol.training.stream import FromStep, Layout, StepStream, Visit, deal, spread
+from inbol.training.throughput import Counts
 
 
 class Names:
@@ -25,6 +26,9 @@ class Names:
 
     def collate(self, visits: list[Visit]) -> list[Visit]:
         return visits
+
+    def counts(self, batch: Any) -> Counts:
+        return Counts(samples=len(batch))
 
     def terms(self, model: Any, batch: Any) -> Any:
         raise NotImplementedError

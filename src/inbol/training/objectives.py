@@ -16,6 +16,7 @@ from inbol.losses.dpo import preference_loss
 from inbol.losses.sft import sft_loss, weighted_terms
 from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, response_logps
 from inbol.training.stream import Visit
+from inbol.training.throughput import Counts
 
 LoadImage = Callable[[str], Image.Image]
 """Image key -> decoded image."""
@@ -74,6 +75,10 @@ class SftObjective:
             trees.append(Tree(self.load_image(self.groups[visit.index][0].image_key), branches))
             weights += [example.weight * visit.real for group in by_prompt.values() for example in group]
         return SftBatch(self.collator(trees), torch.tensor(weights))
+
+    def counts(self, batch: SftBatch) -> Counts:
+        """Targets and tokens."""
+        return Counts(len(batch.weights), batch.trees.tokens, batch.trees.inputs["input_ids"].numel())
 
     def terms(self, model: Any, batch: SftBatch) -> tuple[Tensor, dict[str, tuple[float, float]]]:
         """See `Objective.terms`."""
@@ -166,6 +171,10 @@ class DpoObjective:
             "ref_rejected": torch.tensor([ref.rejected for ref in refs]),
         }
         return DpoBatch(trees, chosen, rejected, values)
+
+    def counts(self, batch: DpoBatch) -> Counts:
+        """Pairs and tokens."""
+        return Counts(len(batch.chosen), batch.trees.tokens, batch.trees.inputs["input_ids"].numel())
 
     def terms(self, model: Any, batch: DpoBatch) -> tuple[Tensor, dict[str, tuple[float, float]]]:
         """See `Objective.terms`; metrics carry TRL's names."""

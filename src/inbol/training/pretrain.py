@@ -24,6 +24,7 @@ from inbol.sources.degrade import degrade
 from inbol.text.prompts import say_item
 from inbol.training.objectives import SftBatch
 from inbol.training.stream import Visit
+from inbol.training.throughput import Counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,10 @@ class PretrainObjective:
             trees.append(Tree(self.image(visit.index, visit.epoch), tuple(Branch(question, (answer,)) for question, answer in asked)))
             weights += [weight * visit.real for weight in self.weights(asked)]
         return SftBatch(self.collator(trees), torch.tensor(weights))
+
+    def counts(self, batch: SftBatch) -> Counts:
+        """Targets and tokens."""
+        return Counts(len(batch.weights), batch.trees.tokens, batch.trees.inputs["input_ids"].numel())
 
     def terms(self, model: Any, batch: SftBatch) -> tuple[Tensor, dict[str, tuple[float, float]]]:
         """See `Objective.terms`."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from inbol.shards.order import positions, samples_at, steps_per_epoch
+from inbol.training.throughput import Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ class Objective(Protocol):
 
     def collate(self, visits: list[Visit]) -> Any:
         """One micro-batch, on the CPU."""
+
+    def counts(self, batch: Any) -> Counts:
+        """Samples and tokens of a collated micro-batch."""
 
     def terms(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, tuple[float, float]]]:
         """(sum of weighted losses, with gradient; metrics as (sum, count) to be added over micro-batches and ranks)."""
@@ -89,6 +93,8 @@ class MicroBatch:
     """Sum over the whole global batch: all ranks, all accumulation steps."""
     keys: list[int]
     """Tree indices, named when a loss is not finite."""
+    counts: Counts = Counts()
+    """What it holds."""
 
 
 class StepStream(Dataset[MicroBatch]):
@@ -115,7 +121,8 @@ class StepStream(Dataset[MicroBatch]):
             self._step = step, total or 1.0, mine  # all weights 0: the numerator is 0 too, and 0 / 0 would poison the weights
         _, denominator, micro_batches = self._step
         visits = micro_batches[micro]
-        micro_batch = MicroBatch(self.objective.collate(visits), denominator, [visit.index for visit in visits])
+        batch = self.objective.collate(visits)
+        micro_batch = MicroBatch(batch, denominator, [visit.index for visit in visits], self.objective.counts(batch))
         self.seconds += time.perf_counter() - start
         return micro_batch
 

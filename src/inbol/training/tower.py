@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inbol.training.stream import Visit
+from inbol.training.throughput import Counts
 
 UNKNOWN = -100
 """Label of an attribute that no question of the image tells."""
@@ -71,6 +72,10 @@ class TowerObjective:
         pixels = self.image_processor(images=images, return_tensors="pt")["pixel_values"]
         labels = torch.tensor([self.labels[visit.index] for visit in visits])
         return TowerBatch(pixels, labels, torch.tensor([float(visit.real) for visit in visits]))
+
+    def counts(self, batch: TowerBatch) -> Counts:
+        """Images; the tower's patches are no tokens of a language model."""
+        return Counts(samples=len(batch.labels))
 
     def terms(self, model: Any, batch: TowerBatch) -> tuple[Tensor, dict[str, tuple[float, float]]]:
         """See `Objective.terms`."""

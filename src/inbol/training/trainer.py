@@ -20,6 +20,7 @@ from transformers import Trainer, TrainerCallback
 from inbol.training.checkpoints import COMPLETE, last_complete, write_marker
 from inbol.training.engine import deepspeed_config
 from inbol.training.stream import FromStep, Layout, MicroBatch, Objective, StepStream, spread
+from inbol.training.throughput import Counts, flops_per_token, peak_flops, peak_memory_gb, rates
 
 Report = Callable[[int, int, str], None]
 """(done, total, note): where progress goes."""
@@ -60,8 +61,10 @@ class StreamTrainer(Trainer):
         self.lr_factors = lr_factors or {}
         self.sums: dict[str, list[float]] = {}
         self.optimizer: torch.optim.Optimizer | None
+        self.counted = self.counted_in_all = Counts()
         self.logged_at = time.perf_counter(), 0, 0.0
         super().__init__(**kwargs)
+        self.flops = _flops(self.model)
 
     def get_train_dataloader(self) -> DataLoader[MicroBatch]:
         """This rank's micro-batches, not passed through `accelerator.prepare`, which would split them over the ranks a second time."""
@@ -92,6 +95,7 @@ class StreamTrainer(Trainer):
             raise FloatingPointError(
                 f"loss is {numerator.item()} at step {self.state.global_step + 1}, trees {inputs.keys}; no step was taken"
             )
+        self.counted += inputs.counts
         for name, (total, count) in metrics.items():
             sums = self.sums.setdefault(name, [0.0, 0.0])
             sums[0] += total
@@ -119,20 +123,24 @@ class StreamTrainer(Trainer):
         return self.optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the objective's metrics (summed over ranks), throughput and the share of time spent waiting for data."""
+        """Add the objective's metrics, samples and tokens per second (all summed over ranks), and the share of time spent on data."""
         if self.sums:
-            names = sorted(self.sums)
-            sums = torch.tensor([self.sums[name] for name in names], dtype=torch.float64)
+            names, counted = sorted(self.sums), self.counted
+            sums = torch.tensor([*map(self.sums.get, names), (counted.samples, counted.tokens), (counted.slots, 0)], dtype=torch.float64)
             if self.args.world_size > 1:
                 sums = sums.to(self.args.device)
                 dist.all_reduce(sums)
-            logs.update({name: float(total / count) if count else 0.0 for name, (total, count) in zip(names, sums.tolist(), strict=True)})
-            self.sums = {}
+            *metrics, (samples, tokens), (slots, _) = sums.tolist()
+            logs.update({name: float(total / count) if count else 0.0 for name, (total, count) in zip(names, metrics, strict=True)})
             now, (then, step, waited) = time.perf_counter(), self.logged_at
+            counts = Counts(int(samples), int(tokens), int(slots))
+            logs.update(rates(counts, seconds=now - then, world_size=self.args.world_size, flops=self.flops, peak=peak_flops()))
             trees = (self.state.global_step - step) * self.stream.layout.global_batch
             logs["throughput/trees_per_second"] = trees / max(now - then, 1e-9)
             logs["throughput/data_wait_share"] = (self.stream.seconds - waited) / max(now - then, 1e-9)
+            logs["memory/peak_gb"] = peak_memory_gb()
             self.logged_at = now, self.state.global_step, self.stream.seconds
+            self.sums, self.counted, self.counted_in_all = {}, Counts(), self.counted_in_all + counts
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -154,6 +162,11 @@ class StreamTrainer(Trainer):
         done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
         self.logged_at = time.perf_counter(), done, self.stream.seconds
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _flops(model: Any) -> float | None:
+    """Per token; None for what is no vision-language model (the tower's warm-up)."""
+    return flops_per_token(model) if hasattr(model, "get_output_embeddings") else None
 
 
 class EveryStep(TrainerCallback):
@@ -282,7 +295,9 @@ def train(
         processing_class=processor,
         callbacks=[EveryStep(report, track, note)],
     )
+    start = time.perf_counter()
     trainer.run()
+    seconds = time.perf_counter() - start
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     facts = {
         "steps": max_steps,
@@ -294,6 +309,12 @@ def train(
         "global_batch": layout.global_batch,
         "micro_batch": layout.micro_batch,
         "accumulation": layout.accumulation,
+        "throughput": {
+            name.removeprefix("throughput/"): round(value, 4)
+            for name, value in rates(
+                trainer.counted_in_all, seconds=seconds, world_size=world_size, flops=trainer.flops, peak=peak_flops()
+            ).items()
+        },
         "last": {name: value for name, value in (logged[-1] if logged else {}).items() if isinstance(value, int | float)},
     }
     return trainer, facts
