@@ -40,6 +40,13 @@ def objective(kind: str) -> SftObjective | DpoObjective:
     return DpoObjective(PairTrees(toy.pairs(), toy.image, collator), toy.reference(toy.pairs()), **toy.LOSS)
 
 
+def mixed_objective() -> SftObjective:
+    """The toy set with every second picture taken away: whether a micro-batch has one differs from rank to rank."""
+    collator = TreeCollator(toy.processor(), always_image=True)
+    shown = list(toy.COLORS)[::2]
+    return SftObjective(toy.sft_examples(), lambda key: toy.image(key) if key in shown else None, collator)
+
+
 def start_model(dtype: torch.dtype = torch.float32) -> Any:
     """The model that every run starts from."""
     model = toy.model(1).to(dtype)

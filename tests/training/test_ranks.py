@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 import torch
-from toy_runs import OBJECTIVES, STEPS, distance, start_model, torch_run, weights
+import toy
+from toy_runs import GLOBAL_BATCH, OBJECTIVES, SEED, STEPS, distance, mixed_objective, start_model, torch_run, weights
 
 from inbol.models.load import load_model, load_processor
+from inbol.training.stream import Layout, StepStream
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 200
@@ -102,6 +104,20 @@ def test_metrics_are_those_of_all_ranks(kind: str, out: dict[int, Path]) -> None
     for line, other in zip(lines, wanted, strict=True):
         assert names < line.keys()
         assert {name: line[name] for name in names} == pytest.approx({name: other[name] for name in names}, rel=1e-4, abs=1e-4)
+
+
+def test_ranks_with_and_without_pictures_wait_for_no_one(out: dict[int, Path]) -> None:
+    """ZeRO 3 gathers the tower's weights when it runs: a rank without a picture shows a blank one, or both would hang. A blank picture has
+    no part in any number: two ranks, whose blanks fall elsewhere, train as one."""
+    one, two = trained(out[1] / "mixed"), trained(out[2] / "mixed")
+    assert distance(one, weights(start_model())) > 3e-3
+    assert distance(two, one) < 1e-5
+    assert distance(one, trained(out[1] / "sft")) > 1e-4, "the pictures matter"
+    assert facts(out[2] / "mixed", 0)["zero_stage"] == 3
+    stream = StepStream(mixed_objective(), Layout(GLOBAL_BATCH, 2, 1), rank=0, seed=SEED)
+    shown = {index for index, color in enumerate(toy.COLORS) if color in list(toy.COLORS)[::2]}
+    other = StepStream(mixed_objective(), Layout(GLOBAL_BATCH, 2, 1), rank=1, seed=SEED)
+    assert any((stream[n].keys[0] in shown) != (other[n].keys[0] in shown) for n in range(2 * STEPS))
 
 
 def test_the_facts_say_who_read_what(out: dict[int, Path]) -> None:

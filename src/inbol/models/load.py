@@ -90,7 +90,7 @@ def freeze_vision_tower(model: Any) -> int:
     for name, parameter in model.named_parameters():
         if family.in_tower(name):
             parameter.requires_grad_(False)
-            frozen += parameter.numel()
+            frozen += int(getattr(parameter, "ds_numel", parameter.numel()))  # ZeRO-3 leaves an empty tensor and its size beside
     if not frozen:
         raise ValueError(
             f"{type(model).__name__} has no parameter under {', '.join(family.vision)} to freeze; set peft.freeze_vision_tower=false"

@@ -84,7 +84,7 @@ def prepare(job: Job, optim: OptimConfig, peft: PeftConfig, deepspeed: DeepSpeed
     return Start(
         model=model,
         processor=processor,
-        collator=TreeCollator(processor, row_tokens=optim.row_tokens),
+        collator=TreeCollator(processor, row_tokens=optim.row_tokens, always_image=True),
         rank=rank,
         world_size=world_size,
         tracker=stage_tracker(job, rank),

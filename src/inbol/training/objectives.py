@@ -18,8 +18,8 @@ from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, response_lo
 from inbol.training.stream import Visit
 from inbol.training.throughput import Counts
 
-LoadImage = Callable[[str], Image.Image]
-"""Image key -> decoded image."""
+LoadImage = Callable[[str], Image.Image | None]
+"""Image key -> decoded image; None for questions about nothing that is shown."""
 
 
 @dataclass(slots=True)
