@@ -12,6 +12,7 @@ import toy
 from PIL import Image
 
 from inbol.models import head
+from inbol.models.attention import splits_masks
 from inbol.models.families import FAMILIES, family_of_model, family_of_processor
 from inbol.models.generate import decode_trees
 from inbol.models.load import add_lora, freeze_vision_tower, load_model, load_processor
@@ -97,7 +98,8 @@ def test_a_checkpoint_comes_back_from_disk(name: str, tmp_path: Path) -> None:
     assert family_of_model(loaded) is family_of_processor(again) is FAMILIES[name]
     before = response_logps(made, TreeCollator(processor)(families.trees()))[0]
     after = response_logps(loaded, TreeCollator(again)(families.trees()))[0]
-    assert torch.equal(before, after)
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(value, made.state_dict()[key]) for key, value in loaded.state_dict().items())
 
 
 @every_family
@@ -174,3 +176,26 @@ def test_a_picture_of_another_size_has_a_prefix_of_its_own() -> None:
     collator = TreeCollator(families.processor("llava_onevision"))
     small, wide = (collator.length(Tree(Image.new("RGB", size), (Branch("?", ("a",)),))) for size in ((64, 64), (32, 32)))
     assert small != wide
+
+
+@every_family
+def test_a_mask_for_the_queries_after_the_prefix_is_enough(name: str, tmp_path: Path) -> None:
+    """Loaded models see the prefix causally and a mask of the other rows; as built they get the whole mask. Values and gradients agree."""
+    made = families.model(name)
+    made.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path).eval()
+    assert splits_masks(loaded) and not splits_masks(made)
+    collator = TreeCollator(families.processor(name))
+    pictured = families.trees()[:2]
+    batch = collator(pictured)
+    assert batch.shared == min(collator.length(Tree(tree.image, (Branch("?"),))) for tree in pictured) - len(
+        collator.encoder.suffix_ids("?")
+    )
+    assert collator(families.trees()).shared == 0  # a tree without a picture has nothing before its question
+    for model in (made, loaded):
+        (response_logps(model, batch)[0] * torch.linspace(-1, 2, 5)).sum().backward()
+    torch.testing.assert_close(response_logps(loaded, batch)[0], response_logps(made, batch)[0], atol=1e-4, rtol=1e-5)
+    grads = {key: parameter.grad for key, parameter in made.named_parameters() if parameter.grad is not None}
+    for key, parameter in loaded.named_parameters():
+        if key in grads:
+            assert float((parameter.grad - grads[key]).norm()) <= 1e-4 * float(grads[key].norm()) + 1e-6, key

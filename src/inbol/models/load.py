@@ -10,6 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from inbol.models.attention import TREE_ATTENTION
 from inbol.models.families import FAMILIES, Family, family_of_model, without_video
 
 
@@ -38,10 +39,10 @@ def _family(path: str | Path) -> Family:
 
 
 def attention(dtype: torch.dtype | str) -> dict[str, str]:
-    """Attention by part: PyTorch's sdpa below tree masks, which flash-attn does not take; flash-attn for the vision tower, where it can be
-    imported and runs (a GPU and half precision)."""
+    """Attention by part: PyTorch's kernels for the language model, whose tree mask flash-attn does not take; flash-attn for the vision
+    tower, where it can be imported and runs (a GPU and half precision)."""
     flash = torch.cuda.is_available() and find_spec("flash_attn") is not None and dtype in (torch.bfloat16, torch.float16)
-    return {"text_config": "sdpa", "vision_config": "flash_attention_2" if flash else "sdpa"}
+    return {"text_config": TREE_ATTENTION, "vision_config": "flash_attention_2" if flash else "sdpa"}
 
 
 def load_processor(path: str | Path) -> Any:

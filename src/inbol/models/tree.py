@@ -19,11 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 from inbol.losses.logps import num_tokens, sum_by_response
+from inbol.models.attention import splits_masks
 from inbol.models.conversation import ConversationEncoder
 from inbol.models.families import family_of_processor, prefix_positions
 from inbol.models.head import logps_at
 
-LENGTH_STEP = 16
+LENGTH_STEP = 8
 """Rows are padded to a multiple of this: a fresh length every step would fill the CPU kernels' caches, gigabytes in a few hundred steps."""
 BLANK = (64, 64)
 """Size of the picture that is shown where a batch has none and every rank must run the vision tower."""
@@ -71,6 +72,8 @@ class TreeBatch:
     """Per tree: its row."""
     tokens: int = 0
     """Tokens that are no padding."""
+    shared: int = 0
+    """Every row begins with so many tokens, or more, of one prefix: up to there attention is plain causal."""
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> TreeBatch:
         """The same batch on `device`; images in `dtype` when given."""
@@ -147,6 +150,7 @@ class TreeCollator:
             prompt_ends=[[place[t][1] + end for end in laid[t].prompt_ends] for t in range(len(trees))],
             tree_rows=[place[t][0] for t in range(len(trees))],
             tokens=sum(len(tree.ids) for tree in laid),
+            shared=min(tree.branch.index(0) if tree.prompt_ends else len(tree.ids) for tree in laid) if len(rows) == len(laid) else 0,
         )
 
     def length(self, tree: Tree) -> int:
@@ -290,6 +294,9 @@ def response_logps(model: Any, batch: TreeBatch) -> tuple[Tensor, Tensor]:
     """
     dtype = next(p.dtype for p in model.parameters())
     inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.inputs.items()}
+    # the kernels add a mask to the scores and would make this of the bool one anew in every layer and pass
+    seen = inputs["attention_mask"][:, :, batch.shared if splits_masks(model) else 0 :]
+    inputs["attention_mask"] = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
     with logps_at(model, batch.predictors, batch.targets):
         tokens = model(**inputs, logits_to_keep=batch.keep, use_cache=False).logits.reshape(-1)
     return sum_by_response(tokens, batch.response_index, batch.num_responses), num_tokens(batch.response_index, batch.num_responses)

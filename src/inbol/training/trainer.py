@@ -119,6 +119,7 @@ class StreamTrainer(Trainer):
                 ],
                 lr=self.args.learning_rate,
                 betas=(0.9, 0.99),
+                fused=True,  # one pass over each tensor instead of a dozen
             )
         return self.optimizer
 

@@ -1,0 +1,63 @@
+"""Attention below prefix trees: plain causal over the shared prefix, masked after it.
+
+A mask for all T x T pairs makes the kernels do twice the work of a causal one, and on GPUs rules flash attention out. But the prefix, with
+the image most of a row, is plain causal. So the mask is given for the queries after it alone: [B, 1, T - F, T], F the length of the prefix
+that all rows have, and each of the two parts is computed by the kernel that fits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+TREE_ATTENTION = "inbol_tree"
+"""Name for `attn_implementation`; ordinary masks get PyTorch's ordinary sdpa."""
+
+
+def tree_attention_forward(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """As `transformers`' sdpa: query, key and value [B, heads, T, D] in, [B, T, heads, D] out.
+
+    Args:
+        module: the attention layer.
+        query: of T tokens.
+        key: of T tokens, of fewer heads with grouped queries.
+        value: of T tokens.
+        attention_mask: None, an ordinary mask of T rows, or one of the last T - F rows before which tokens see what came earlier.
+        dropout: of the attention weights.
+        scaling: of the scores.
+        is_causal: as there.
+        kwargs: passed on.
+    """
+    if attention_mask is None or attention_mask.shape[-2] >= query.shape[2]:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
+        return output, None
+    shared = query.shape[2] - attention_mask.shape[-2]
+    prefix = query[:, :, :shared], key[:, :, :shared], value[:, :, :shared]
+    first, _ = sdpa_attention_forward(module, *prefix, None, dropout, scaling, True, **kwargs)
+    rest, _ = sdpa_attention_forward(module, query[:, :, shared:], key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
+    return torch.cat([first, rest], dim=1), None
+
+
+def splits_masks(model: Any) -> bool:
+    """Whether the language model of `model` runs `tree_attention_forward`."""
+    config = getattr(model.config, "text_config", model.config)
+    return bool(getattr(config, "_attn_implementation", "") == TREE_ATTENTION)
+
+
+AttentionInterface.register(TREE_ATTENTION, tree_attention_forward)
+AttentionMaskInterface.register(TREE_ATTENTION, sdpa_mask)
