@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -210,13 +211,25 @@ def cost_lines(run: RunConfig, nodes: Sequence[Node], gpu_memory: float | None) 
     Raises:
         ValueError: numbers in `model` or `peft` that make no model.
     """
-    ranks, plan = run.launcher.ranks, run.plan
     model = model_of(run)
-    yield f"plan for {ranks} processes, one per GPU where there are any"
+    yield f"plan for {run.launcher.ranks} processes, one per GPU where there are any"
     if isinstance(model, str):
         yield f"no memory: {model}"
         return
-    shape = model.shape
+    shown: dict[str, Node] = {}
+    for stage in HOLDING:  # predict[...] are alike; of the samplings, the one with most samples counts
+        alike = [node for node in nodes if node.stage == stage and (stage != "base" or run.base.kind == "tiny")]
+        if alike:
+            shown[stage] = max(alike, key=lambda node: node.config.sampling.fresh) if stage == "sample" else alike[0]
+    yield from _assumptions(run, model)
+    yield ""
+    yield from _batches(run, shown, model)
+    yield ""
+    yield from _memory(run, shown, model, gpu_memory)
+
+
+def _assumptions(run: RunConfig, model: Model) -> Iterator[str]:
+    shape, plan = model.shape, run.plan
     yield f"{model.name}: {_count(shape.parameters)} parameters, {_count(shape.vision_parameters)} of them in the vision tower"
     if model.family not in TREE_FAMILIES:
         yield f"note: family {model.family!r} does not run on prefix trees, only {', '.join(TREE_FAMILIES)}: numbers for a run to come"
@@ -226,48 +239,49 @@ def cost_lines(run: RunConfig, nodes: Sequence[Node], gpu_memory: float | None) 
         f"(plan.questions_per_image) and {beyond} beyond it (unsolvable.*), {plan.question_tokens} tokens a question "
         f"(plan.question_tokens), {plan.response_tokens} a response (plan.response_tokens)"
     )
-    shown: dict[str, Node] = {}
-    for stage in HOLDING:  # predict[...] are alike; of the samplings, the one with most samples counts
-        alike = [node for node in nodes if node.stage == stage and (stage != "base" or run.base.kind == "tiny")]
-        if alike:
-            shown[stage] = max(alike, key=lambda node: node.config.sampling.fresh) if stage == "sample" else alike[0]
-    yield ""
+
+
+def _batches(run: RunConfig, shown: dict[str, Node], model: Model) -> Iterator[str]:
     for stage in [stage for stage in TRAINED if stage in shown]:
         optim = optim_of(run, stage)
-        layout = spread(optim.global_batch, ranks, optim.micro_batch)
+        layout = spread(optim.global_batch, run.launcher.ranks, optim.micro_batch)
         at = lengths(run, stage, model, layout.global_batch)
         image, rest = at.trees * at.image_tokens, at.trees * (at.length - at.image_tokens)
         yield (
-            f"{stage:<10}steps: {steps(run, shown[stage])}; global batch {layout.global_batch} images = {ranks} ranks x micro-batch "
-            f"{layout.micro_batch} x accumulation {layout.accumulation}; tokens per step: {image:,} of images + {rest:,} of text"
+            f"{stage:<10}steps: {steps(run, shown[stage])}; global batch {layout.global_batch} images = {layout.world_size} ranks x "
+            f"micro-batch {layout.micro_batch} x accumulation {layout.accumulation}; "
+            f"tokens per step: {image:,} of images + {rest:,} of text"
         )
-    lora = f"LoRA r={run.peft.r}" if run.peft.kind == "lora" else "full"
-    zero = run.deepspeed
-    yield ""
+
+
+def _memory(run: RunConfig, shown: dict[str, Node], model: Model, gpu_memory: float | None) -> Iterator[str]:
+    """The table, then what is to be known about single stages."""
+    zero, plan = run.deepspeed, run.plan
+    taken = {stage: memory_of(run, node, model)[0] for stage, node in shown.items()}
+    limit = inf if gpu_memory is None else gpu_memory * (1 - plan.reserve) * GIB
+    unit, size = ("GiB", GIB) if max(memory.peak for memory in taken.values()) >= GIB else ("MiB", 2**20)
     yield (
-        f"GiB per process; training: ZeRO-{zero.zero_stage}, {zero.precision}, {lora}, gradient checkpointing "
+        f"{unit} per process; training: ZeRO-{zero.zero_stage}, {zero.precision}, "
+        f"{f'LoRA r={run.peft.r}' if run.peft.kind == 'lora' else 'full'}, gradient checkpointing "
         f"{'on' if zero.gradient_checkpointing else 'off'}, optimizer {'in host memory' if zero.offload_optimizer else 'on the device'}"
     )
     yield f"{'':<10}" + "".join(f"{part:>12}" for part in PARTS) + f"{'peak':>10}"
-    wanted: list[str] = []
-    limit = None if gpu_memory is None else gpu_memory * (1 - plan.reserve) * GIB
-    for stage, node in shown.items():
-        memory, at = memory_of(run, node, model)
-        line = f"{stage:<10}" + "".join(f"{getattr(memory, part) / GIB:>12.2f}" for part in PARTS) + f"{memory.peak / GIB:>10.2f}"
-        yield line if limit is None or memory.peak <= limit else f"{line}  too much"
-        if memory.host:
-            wanted.append(f"{stage}: {memory.host / GIB:.2f} GiB of host memory per process for the offloaded optimizer")
+    for stage, memory in taken.items():
+        line = f"{stage:<10}" + "".join(f"{getattr(memory, part) / size:>12.2f}" for part in PARTS) + f"{memory.peak / size:>10.2f}"
+        yield f"{line}  too much" if memory.peak > limit else line
+    for stage, memory in taken.items():
         if stage in TRAINED:
-            item = weight_bytes(run)
-            off, on = (text_activations(shape, at, item=item, gradient_checkpointing=flag) / GIB for flag in (False, True))
-            wanted.append(f"{stage}: activations {off:.2f} without gradient checkpointing, {on:.2f} with it")
-        if limit is not None and memory.peak > limit:
-            wanted.append(f"{stage}: {advice(run, node, model, limit)}")
-    yield from wanted
+            at, item = memory_of(run, shown[stage], model)[1], weight_bytes(run)
+            off, on = (text_activations(model.shape, at, item=item, gradient_checkpointing=flag) / size for flag in (False, True))
+            yield f"{stage}: activations {off:.2f} without gradient checkpointing, {on:.2f} with it"
+        if memory.host:
+            yield f"{stage}: {memory.host / size:.2f} of host memory per process for the offloaded optimizer"
+        if memory.peak > limit:
+            yield f"{stage}: {advice(run, shown[stage], model, limit)}"
     if "dpo" in shown:
         yield "the frozen reference model takes nothing in dpo: its log-probabilities are read from the stage reference"
     yield "peak: weights + optimizer + the larger of (gradients + buffers + activations + logits, vision before them) and update"
-    if limit is not None and gpu_memory is not None:
+    if gpu_memory is not None:
         yield f"fits if at most {limit / GIB:.1f} of {gpu_memory:g} GiB: {plan.reserve:.0%} stay free (plan.reserve)"
     yield "arithmetic, not a measurement: docs/planning.md says what was measured"
 

@@ -91,6 +91,10 @@ def run(spec: Measured, rank: int, world_size: int) -> dict[str, Any]:
     model, collator = tiny_llava(spec)
     if spec.lora:
         model = add_lora(model, r=16, alpha=32, dropout=0.0, target_modules=TARGETS)
+    counts = {  # before ZeRO-3 takes the parameters away
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
     with tempfile.TemporaryDirectory() as folder:
         train(
             SftObjective(examples(), picture, collator), model, collator.processor, config_class=SFTConfig, folder=Path(folder) / str(rank),
@@ -104,10 +108,7 @@ def run(spec: Measured, rank: int, world_size: int) -> dict[str, Any]:
             ),
             seed=0, rank=rank, world_size=world_size, report=lambda *_: None, save_strategy="no",
         )  # fmt: skip
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
-    }
+    return counts
 
 
 def main() -> None:
