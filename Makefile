@@ -6,6 +6,8 @@ SCALE ?= tiny
 TABLE ?= inbol-tiny
 ARGS ?=
 DRY ?=
+GPUS ?=
+GPU_MEMORY ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +22,7 @@ DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  RECIPE=$(or $(RECIPE),<name>)  SCALE=$(SCALE)  TABLE=$(TABLE)  ARGS=\"dpo.beta=0.2 peft=lora\"  DRY=1"
+	@echo "  RECIPE=$(or $(RECIPE),<name>)  SCALE=$(SCALE)  TABLE=$(TABLE)  ARGS=\"dpo.beta=0.2 peft=lora\"  DRY=1  GPUS=8  GPU_MEMORY=80"
 
 train: $(INSTALLED) ## Run RECIPE at SCALE to its table; ARGS override anything, DRY=1 only shows the stages
 	@$(LAUNCH) train --recipe "$(RECIPE)" --scale "$(SCALE)" $(DRY_FLAG) -- $(ARGS)
@@ -28,8 +30,8 @@ train: $(INSTALLED) ## Run RECIPE at SCALE to its table; ARGS override anything,
 table: $(INSTALLED) ## Run every recipe and seed of TABLE, and report them side by side
 	@$(LAUNCH) table --table "$(TABLE)" $(DRY_FLAG) -- $(ARGS)
 
-plan: $(INSTALLED) ## Show the stages of RECIPE, and which are complete
-	@$(LAUNCH) plan --recipe "$(RECIPE)" --scale "$(SCALE)" -- $(ARGS)
+plan: $(INSTALLED) ## Show the stages of RECIPE, and steps, batch and memory on GPUS GPUs of GPU_MEMORY GiB; runs nothing
+	@$(LAUNCH) plan --recipe "$(RECIPE)" --scale "$(SCALE)" --gpus "$(GPUS)" --gpu-memory "$(GPU_MEMORY)" -- $(ARGS)
 
 recipes: $(INSTALLED) ## List the recipes
 	@$(LAUNCH) recipes

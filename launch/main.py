@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -94,25 +94,53 @@ def _recipes(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    run = compose_run(_recipe(args.recipe), args.scale, args.overrides)
-    return show(run, plan(run))
+    from launch.costs import cost_lines  # torch, which the other commands start without
+
+    ranks = [f"launcher.ranks={args.gpus}"] if args.gpus else []
+    run = compose_run(_recipe(args.recipe), args.scale, [*args.overrides, *ranks])
+    nodes = plan(run)
+    show(run, nodes)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    try:
+        for line in cost_lines(run, nodes, args.gpu_memory):
+            console.print(line, markup=False)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    return 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _optional(kind: type[int] | type[float]) -> Callable[[str], float | None]:
+    """A number above 0, or nothing for an empty text, which is what make passes for a variable that was not given."""
+
+    def read(text: str) -> float | None:
+        value = kind(text) if text else None
+        if value is not None and value <= 0:
+            raise argparse.ArgumentTypeError(f"{text} must be greater than 0")
+        return value
+
+    return read
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m launch", description="Recipes that teach a model when to answer and when to refuse.")
     commands = parser.add_subparsers(required=True, metavar="command")
     scales = ", ".join(names(CONF / "scale"))
-    for name, function, text in (("train", train, "run a recipe to its table"), ("plan", _plan, "show the stages of a recipe")):
-        command = commands.add_parser(name, help=text)
+    texts = {"train": "run a recipe to its table", "plan": "show the stages of a recipe, and what they take"}
+    for name, function in (("train", train), ("plan", _plan)):
+        command = commands.add_parser(name, help=texts[name])
         command.add_argument("--recipe", default="", help="name of a file in recipes/")
         command.add_argument("--scale", default="tiny", help=f"one of {scales}")
         command.add_argument("--dry", action="store_true", help="show the stages, run nothing")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="such as dpo.beta=0.2 or peft=lora")
         command.set_defaults(run=function)
+        if name == "plan":
+            command.add_argument("--gpus", type=_optional(int), help="ranks to plan for; launcher.ranks without it")
+            command.add_argument("--gpu-memory", type=_optional(float), help="GiB of one GPU; says what to change where a stage needs more")
     table = commands.add_parser("table", help="run every recipe and seed of a table, and report them side by side")
     table.add_argument("--table", default="inbol-tiny", help=f"one of {', '.join(names(CONF / 'table'))}")
     table.add_argument("--dry", action="store_true", help="show the stages, run nothing")

@@ -19,8 +19,9 @@ from trl import DPOConfig, SFTConfig
 from inbol.losses.dpo import preference_loss
 from inbol.models.load import freeze_vision_tower
 from inbol.models.tree import TreeCollator
+from inbol.shards.order import Layout
 from inbol.training.objectives import DpoObjective, PairTrees, SftObjective
-from inbol.training.stream import Layout, StepStream
+from inbol.training.stream import StepStream
 from inbol.training.trainer import Budget, EveryStep, Sharding, StreamTrainer, trainer_arguments
 
 OBJECTIVES = ("sft", "dpo")

@@ -18,8 +18,9 @@ from trl import SFTConfig
 from inbol.contracts import PreferencePair, ReferenceLogps, SftExample
 from inbol.losses.dpo import preference_loss
 from inbol.models.tree import TreeCollator, response_logps
+from inbol.shards.order import Layout
 from inbol.training.objectives import DpoObjective, PairTrees, SftObjective
-from inbol.training.stream import Layout, MicroBatch, Objective, StepStream
+from inbol.training.stream import MicroBatch, Objective, StepStream
 from inbol.training.trainer import StreamTrainer, trainer_arguments
 
 HARD: dict[str, Any] = {

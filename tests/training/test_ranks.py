@@ -21,7 +21,8 @@ import toy
 from toy_runs import GLOBAL_BATCH, OBJECTIVES, SEED, STEPS, distance, mixed_objective, start_model, torch_run, weights
 
 from inbol.models.load import load_model, load_processor
-from inbol.training.stream import Layout, StepStream
+from inbol.shards.order import Layout
+from inbol.training.stream import StepStream
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 200

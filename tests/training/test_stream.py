@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from inbol.training.stream import FromStep, Layout, StepStream, Visit, deal, spread
+from inbol.shards.order import Layout, spread
+from inbol.training.stream import FromStep, StepStream, Visit, deal
 from inbol.training.throughput import Counts
 
 

@@ -15,6 +15,7 @@ from inbol.config.data import (
     SourceConfig,
     UnsolvableConfig,
 )
+from inbol.config.planning import ModelConfig, PlanConfig
 from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
 ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo")
@@ -97,6 +98,8 @@ class RunConfig:
     score: ScoreConfig = ScoreConfig()
     tracker: TrackerConfig = TrackerConfig()
     launcher: LauncherConfig = LauncherConfig()
+    model: ModelConfig = ModelConfig()
+    plan: PlanConfig = PlanConfig()
     eval_split: str = "test"
     """`test` for a final evaluation, `align-val` for choosing thresholds, variants and defaults."""
 

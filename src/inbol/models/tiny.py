@@ -6,6 +6,7 @@ It is saved as an ordinary Hugging Face folder, so every line that loads, trains
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -98,21 +99,21 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, *, image_size: int, patc
     )
 
 
-def build_model(
-    tokenizer: PreTrainedTokenizerFast,
+def build_config(
     *,
+    vocab_size: int,
     image_size: int,
     patch_size: int,
     hidden_size: int,
     vision_layers: int,
     text_layers: int,
     heads: int,
-    seed: int,
     initializer_range: float = 0.02,
-) -> LlavaForConditionalGeneration:
-    """A randomly initialised LLaVA in fp32; the same seed gives the same weights. `initializer_range`: standard deviation of the language
-    model's and the projector's matrices."""
-    torch.manual_seed(seed)
+    tokens: dict[str, int] | None = None,
+) -> LlavaConfig:
+    """The model's configuration. `initializer_range`: standard deviation of the matrices in language model and projector. `tokens`: ids of
+    the special tokens, those of `build_tokenizer` by default."""
+    ids = tokens or {token: number for number, token in enumerate((PAD, BOS, EOS, IMAGE))}
     vision = CLIPVisionConfig(
         hidden_size=hidden_size,
         intermediate_size=2 * hidden_size,
@@ -123,7 +124,7 @@ def build_model(
         projection_dim=hidden_size,
     )
     text = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=vocab_size,
         hidden_size=hidden_size,
         intermediate_size=2 * hidden_size,
         num_hidden_layers=text_layers,
@@ -132,20 +133,26 @@ def build_model(
         max_position_embeddings=2048,
         initializer_range=initializer_range,
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=ids[BOS],
+        eos_token_id=ids[EOS],
+        pad_token_id=ids[PAD],
     )
-    config = LlavaConfig(
+    return LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_index=ids[IMAGE],
         vision_feature_select_strategy="default",
         vision_feature_layer=-1,  # the default -2 would leave the last layer without a gradient
         tie_word_embeddings=True,
         image_seq_length=(image_size // patch_size) ** 2,
     )
-    model = LlavaForConditionalGeneration(config)
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, *, seed: int, **shape: Any) -> LlavaForConditionalGeneration:
+    """A randomly initialised LLaVA in fp32; the same seed gives the same weights. `shape`: see `build_config`."""
+    torch.manual_seed(seed)
+    tokens = {token: tokenizer.convert_tokens_to_ids(token) for token in (PAD, BOS, EOS, IMAGE)}
+    model = LlavaForConditionalGeneration(build_config(vocab_size=len(tokenizer), tokens=tokens, **shape))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.bos_token_id = tokenizer.bos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id

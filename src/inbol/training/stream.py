@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from inbol.shards.order import positions, samples_at, steps_per_epoch
+from inbol.shards.order import Layout, positions, samples_at, steps_per_epoch
 from inbol.training.throughput import Counts
 
 
@@ -51,37 +51,6 @@ class Objective(Protocol):
 
     def terms(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, tuple[float, float]]]:
         """(sum of weighted losses, with gradient; metrics as (sum, count) to be added over micro-batches and ranks)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a global batch is spread."""
-
-    global_batch: int
-    """Trees per optimiser step."""
-    world_size: int
-    micro_batch: int
-    """Trees per rank and forward pass."""
-
-    @property
-    def accumulation(self) -> int:
-        """Forward passes per optimiser step and rank."""
-        return self.global_batch // (self.world_size * self.micro_batch)
-
-
-def spread(global_batch: int, world_size: int, largest_micro: int) -> Layout:
-    """The layout with the largest micro-batch that is not above `largest_micro` and divides a rank's share.
-
-    Raises:
-        ValueError: the ranks do not divide the global batch.
-    """
-    if global_batch % world_size:
-        raise ValueError(
-            f"a global batch of {global_batch} trees does not divide over {world_size} ranks; choose a multiple of {world_size}"
-        )
-    share = global_batch // world_size
-    micro = max(m for m in range(1, min(share, largest_micro) + 1) if share % m == 0)
-    return Layout(global_batch, world_size, micro)
 
 
 @dataclass(slots=True)

@@ -17,9 +17,10 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 
+from inbol.shards.order import Layout, spread
 from inbol.training.checkpoints import COMPLETE, last_complete, write_marker
 from inbol.training.engine import deepspeed_config
-from inbol.training.stream import FromStep, Layout, MicroBatch, Objective, StepStream, spread
+from inbol.training.stream import FromStep, MicroBatch, Objective, StepStream
 from inbol.training.throughput import Counts, flops_per_token, peak_flops, peak_memory_gb, rates
 
 Report = Callable[[int, int, str], None]
