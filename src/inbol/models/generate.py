@@ -80,8 +80,8 @@ def decode_trees(
         temperature: of the sampling distribution.
         top_p: of the sampling distribution.
         enough: given the number of a branch, tree by tree, and those of its responses that have ended, in the order of their samples,
-            whether it needs no more; asked whenever some have ended. True drops the branch's other samples where they stand. Those that
-            are returned are the same with and without it.
+            whether it needs no more; asked whenever some have ended and others have not. True drops the others where they stand. Those
+            that are returned are the same with and without it.
 
     Returns:
         Per tree and branch, the K responses; fewer where there were `enough`.
@@ -116,8 +116,9 @@ def decode_trees(
         logprobs[alive] += log_probs[node, token].double()
         going = (token != eos_token_id) & (step + 1 < max_new_tokens)
         ended[alive[~going]] = True
-        if enough and bool(going.any()):
-            for branch in torch.unique(alive[~going] // samples).tolist():
+        if enough:
+            more, less = alive[going] // samples, alive[~going] // samples
+            for branch in torch.unique(less[torch.isin(less, more)]).tolist():
                 own = branch * samples + torch.nonzero(ended[branch * samples : (branch + 1) * samples]).flatten()
                 if enough(branch, [row[:count] for row, count in zip(ids[own].tolist(), counts[own].tolist(), strict=True)]):
                     going &= alive // samples != branch
