@@ -118,8 +118,10 @@ class _Planner:
 
     def sample(self, splits: tuple[str, ...]) -> Node:
         fresh = splits != ALIGN
-        sampling = replace(self.run.sampling, fresh=FRESH) if fresh else self.run.sampling
-        stage = config.SampleStage(sampling=sampling, splits=splits, seed=self.run.seed)
+        # the confidences of the evaluated split are scored as they are
+        sampling = replace(self.run.sampling, fresh=FRESH, stop="never") if fresh else self.run.sampling
+        boundary = self.run.boundary if sampling.stop == "label" else None
+        stage = config.SampleStage(sampling=sampling, splits=splits, seed=self.run.seed, boundary=boundary)
         mark = splits[0] if fresh else ""
         return self.node("sample", stage, {**self.questions(), "model": self.base()}, mark=mark)
 

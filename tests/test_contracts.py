@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from inbol.contracts import Boundary, BoundaryLabel, Confidence, Question, VqaSample, from_dict, from_json, to_json
+from inbol.contracts import Boundary, BoundaryLabel, Confidence, Question, ResponseSet, VqaSample, from_dict, from_json, to_json
 
 QUESTION = Question(key="i-q0", image_key="i", text="what é?", answers=("a", "b"), kind="color", template="what-color")
 LABEL = BoundaryLabel(key="i-q0", image_key="i", label=Boundary.MISTAKEN, confidence=0.1, evidence="e")
@@ -15,7 +15,10 @@ CONFIDENCE = Confidence(
 )
 
 
-@pytest.mark.parametrize("record", [QUESTION, replace(QUESTION, answers=(), answerable=False), LABEL, CONFIDENCE], ids=repr)
+STOPPED = replace(CONFIDENCE, consistency=None, accuracy_bounds=(0.5, 0.9), agreement_bounds=(0.1, 0.5))
+
+
+@pytest.mark.parametrize("record", [QUESTION, replace(QUESTION, answers=(), answerable=False), LABEL, CONFIDENCE, STOPPED], ids=repr)
 def test_a_record_comes_back_equal_with_its_types(record: object) -> None:
     back = from_json(type(record), to_json(record))
     assert back == record
@@ -51,3 +54,10 @@ def test_what_is_no_record_is_named() -> None:
         from_json(Question, '{"key": "k"}')
     with pytest.raises(ValueError, match="'PERHAPS' is not a valid Boundary"):
         from_json(BoundaryLabel, to_json(LABEL).replace("MISTAKEN", "PERHAPS"))
+
+
+def test_records_from_before_sampling_could_stop_are_read() -> None:
+    old = '{"key": "q", "image_key": "i", "texts": ["a"], "logprobs": [-1.0], "num_tokens": [2], "fresh_texts": []}'
+    assert from_json(ResponseSet, old).intended == 0
+    old = '{"key": "q", "image_key": "i", "accuracy": 1.0, "consistency": 1.0, "entropy": 0.0, "logprob": -1.0, "refused": 0.0}'
+    assert from_json(Confidence, old).accuracy_bounds == ()

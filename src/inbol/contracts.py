@@ -96,33 +96,41 @@ class ResponseSet:
     """Question key."""
     image_key: str
     texts: tuple[str, ...]
-    """[K] decoded responses, special tokens removed, stripped."""
+    """[K] decoded responses, special tokens removed, stripped; fewer where sampling stopped early."""
     logprobs: tuple[float, ...]
     """[K] nats, summed over the response tokens, at temperature 1."""
     num_tokens: tuple[int, ...]
     """[K] response tokens, end-of-sequence included."""
     fresh_texts: tuple[str, ...] = ()
     """Further samples that never enter the confidence; they grade it (AUROC and ECE on a disjoint set)."""
+    intended: int = 0
+    """K, where sampling stopped early: the label could no longer change (`probing/stopping.py`), and the texts are the samples that had
+    ended by then, no fair sample of the model. 0 where all K were drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confidence:
-    """How sure the model is, one number per estimator; `nan`-free, `None` where an estimator does not apply."""
+    """How sure the model is, one number per estimator; `nan`-free, `None` where an estimator does not apply, and everywhere where sampling
+    stopped early, which leaves nothing to estimate from but the bounds."""
 
     key: str
     image_key: str
     accuracy: float | None
     """Share of the K samples that are correct, in [0, 1]; None for questions beyond the image (nothing is correct)."""
-    consistency: float
+    consistency: float | None
     """Share of the most frequent normalised answer, in [0, 1]."""
-    entropy: float
+    entropy: float | None
     """Nats, of the empirical distribution over normalised answers (discrete semantic entropy with string clusters)."""
-    logprob: float
+    logprob: float | None
     """Nats, mean over the K samples of the summed log-probability."""
-    refused: float
+    refused: float | None
     """Share of the K samples that already refuse, in [0, 1]."""
     fresh_accuracy: float | None = None
     """Share of the fresh samples that are correct; None when none were drawn."""
+    accuracy_bounds: tuple[float, ...] = ()
+    """(low, high), between which the accuracy of all K lies, where sampling stopped early on an answerable question; else empty."""
+    agreement_bounds: tuple[float, ...] = ()
+    """Likewise, of the share of the most frequent wrong answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +140,16 @@ class BoundaryLabel:
     key: str
     image_key: str
     label: Boundary
-    confidence: float
-    """The estimate the decision used; 0 for `BEYOND_IMAGE`."""
+    confidence: float | None
+    """The estimate the decision used; 0 for `BEYOND_IMAGE`; None where sampling stopped early and only its bounds are known."""
     evidence: str
-    """One sentence: which rule, which number, which threshold."""
+    """One sentence: which rule, which number or bounds, which threshold."""
+
+    def exact_confidence(self, use: str) -> float:
+        """The confidence, for `use`. Raises ValueError where sampling stopped early."""
+        if self.confidence is None:
+            raise stopped_early(self.key, use)
+        return self.confidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +241,11 @@ class Graded:
     logprob: float
     text: str
     base_text: str
+
+
+def stopped_early(key: str, use: str) -> ValueError:
+    """The refusal of a question that was not sampled to the end, by `use`, which needs it."""
+    return ValueError(f"{key}: its sampling stopped early (sampling.stop=label), but {use} needs all K samples; set sampling.stop=never")
 
 
 T = TypeVar("T")

@@ -99,3 +99,16 @@ def test_a_mistake_is_taught_the_answer(method: str) -> None:
     mistaken = BoundaryLabel(key="q", image_key="i", label=Boundary.MISTAKEN, confidence=0.1, evidence="")
     examples = build_examples(question, mistaken, method=method, tau=0.5, dead_band=0.5, reason_share=0.0, seed=0)
     assert [(e.target, e.weight, e.role) for e in examples] == [("red", 1.0, "answer")]
+
+
+def test_where_sampling_stopped_early_the_label_is_enough_and_the_confidence_is_refused() -> None:
+    """`threshold` and `plain` read the label alone; `soft` and a dead band need the number."""
+    stopped = BoundaryLabel(key="q", image_key="i", label=Boundary.KNOWN, confidence=None, evidence="")
+    for method in ("threshold", "plain"):
+        assert build_examples(QUESTION, stopped, method=method, **ARGUMENTS) == build_examples(
+            QUESTION, label(0.7), method=method, **ARGUMENTS
+        )
+    with pytest.raises(ValueError, match=r"q: .*sampling\.stop=label.* sft_data\.method='soft' needs .*set sampling\.stop=never"):
+        build_examples(QUESTION, stopped, method="soft", **ARGUMENTS)
+    with pytest.raises(ValueError, match=r"q: .*sampling\.stop=label.* sft_data\.dead_band needs .*set sampling\.stop=never"):
+        build_examples(QUESTION, stopped, method="threshold", **{**ARGUMENTS, "dead_band": 0.1})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,3 +106,11 @@ def test_a_mistake_is_corrected_and_not_refused() -> None:
         assert skipped == ""
         assert [(p.chosen, p.rejected, p.answer_is_chosen, p.confidence) for p in pairs] == [("red", "blue", True, 1.0)]
         assert pairs[0].weight == pytest.approx(weight)
+
+
+def test_samples_that_stopped_early_make_no_pair() -> None:
+    """Five wrong ones of ten would not say which wrong answer is the most frequent of all."""
+    stopped = replace(responses(blue=6), intended=10)
+    for made in (stopped, responses(blue=6)):
+        with pytest.raises(ValueError, match=r"q: .*sampling\.stop=label.* a preference pair needs .*set sampling\.stop=never"):
+            build_pairs(QUESTION, replace(label(0.0), confidence=None), made, form="single", **ARGUMENTS)

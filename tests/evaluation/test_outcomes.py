@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,6 +58,10 @@ def test_a_threshold_turns_improbable_responses_into_refusals() -> None:
         ({"base_predictions": {}}, "base_predictions: nothing for 2 questions"),
         ({"confidences": {}}, "confidence: nothing for 1 questions, first 'a-q0'"),
         ({"confidences": {"a-q0": sure("a-q0", None)}}, "confidence: nothing for 1 questions"),
+        (
+            {"confidences": {"a-q0": replace(sure("a-q0", None), accuracy_bounds=(0.5, 0.9))}},
+            r"a-q0: .*sampling\.stop=label.* a score needs .*set sampling\.stop=never",
+        ),
     ],
 )
 def test_missing_records_are_named(changes: dict[str, Any], message: str) -> None:

@@ -139,3 +139,26 @@ def test_tables_name_recipes_that_exist() -> None:
     for name in tables:
         raw = yaml.safe_load((CONF / "table" / f"{name}.yaml").read_text())
         assert raw["scale"] in ALL_SCALES and {entry["recipe"] for entry in raw["entries"]} <= set(ALL_RECIPES)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "settings"),
+    [
+        ("inbol-sft", (), "sft_data.method='soft' weighs by them"),
+        ("idk-it", ("sft_data.dead_band=0.1",), "sft_data.dead_band=0.1 compares them with tau"),
+        ("idk-it", ("eval_split=align-val",), "eval_split='align-val' scores by them"),
+        ("dpo", (), "the row 'dpo' in recipe.rows takes the most frequent wrong answer of all K samples, and their confidence"),
+    ],
+)
+def test_stopping_is_refused_where_a_confidence_is_needed(recipe: str, overrides: tuple[str, ...], settings: str) -> None:
+    (message,) = mistakes("sampling.stop=label", *overrides, recipe=recipe)
+    assert message == f"sampling.stop: 'label' leaves confidences open, but {settings}; take sampling.stop=never"
+
+
+def test_stopping_is_allowed_where_the_label_is_all_that_is_used() -> None:
+    for recipe in ("idk-it", "plain-sft", "refusal-prompt"):
+        assert compose_run(recipe, "tiny", ["sampling.stop=label"]).sampling.stop == "label"
+    (message,) = mistakes("sampling.stop=maybe", recipe="idk-it")
+    assert message == "sampling.stop: 'maybe' is not one of 'never', 'label'"
+    (message,) = mistakes("sampling.stop=label", "sampling.fresh=2", recipe="idk-it")
+    assert message.startswith("sampling.stop: 'label' with fresh=2")

@@ -156,3 +156,14 @@ def test_nodes_are_frozen() -> None:
     node = planned("plain-sft")["ingest"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         node.name = "other"  # type: ignore[misc]
+
+
+def test_stopping_samples_anew_with_the_threshold_and_never_the_evaluated_split() -> None:
+    """With `stop=label` another tau samples anew; without it, it does not."""
+    stopped = planned("idk-it", "sampling.stop=label")
+    assert stopped["sample"].folder != planned("idk-it")["sample"].folder
+    for name in ("sample[test]", "confidence[test]", "predict[base]"):
+        assert stopped[name].folder == planned("idk-it")[name].folder
+    assert stopped["sample"].config.boundary == compose_run("idk-it", "tiny").boundary
+    assert stopped["sample"].folder != planned("idk-it", "sampling.stop=label", "boundary.tau=0.6")["sample"].folder
+    assert planned("idk-it")["sample"].folder == planned("idk-it", "boundary.tau=0.6")["sample"].folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,3 +187,55 @@ def test_equal_prefixes_are_fed_once(model: LlavaForConditionalGeneration) -> No
         hook.remove()
     assert widths[1:] == [1, 1, 1]
     assert len({tuple(ids) for ids in answer.ids}) == 1
+
+
+def test_enough_drops_the_other_samples_and_changes_none(model: LlavaForConditionalGeneration) -> None:
+    """Ten samples a question; a question has enough once three have ended. Every question alone keeps the same ones, by value and in order,
+    and a question that never has enough keeps all."""
+    stop = sampled(model, ASKED[:1], -1, 1)[0].ids[0][2]
+    every = sampled(model, ASKED, stop, 10)
+    asked: list[tuple[int, int]] = []
+
+    def enough(branch: int, ended: list[list[int]]) -> bool:
+        assert all(ids[-1] == stop or len(ids) == NEW_TOKENS for ids in ended)
+        asked.append((branch, len(ended)))
+        return branch != 3 and len(ended) >= 3
+
+    def three(question: list[tuple[str, str]], **how: Any) -> list[Decoded]:
+        random = [uniforms(5, f"{color}/{text}", 10, NEW_TOKENS) for color, text in question]
+        return flat(decode_trees(model, questions(question), eos_token_id=stop, max_new_tokens=NEW_TOKENS, random=random, **how))
+
+    some = three(ASKED, enough=enough)
+    fewer = 0
+    for number, (whole, part) in enumerate(zip(every, some, strict=True)):
+        lengths = sorted(len(ids) for ids in whole.ids)
+        last = lengths[-1] if number == 3 else lengths[2]  # those that ended by the step at which the third did
+        expected = [(ids, logprob) for ids, logprob in zip(whole.ids, whole.logprobs, strict=True) if len(ids) <= last]
+        assert part.ids == [ids for ids, _ in expected]
+        assert part.logprobs == pytest.approx([logprob for _, logprob in expected], abs=2e-5)
+        fewer += len(part.ids) < 10
+        if number != 3:
+            assert three([ASKED[number]], enough=lambda _, ended: len(ended) >= 3)[0].ids == part.ids
+    assert fewer > 1
+    assert len(some[3].ids) == 10
+    per_branch = [[n for branch, n in asked if branch == number] for number in range(len(ASKED))]
+    assert all(counts == sorted(set(counts)) for counts in per_branch), "asked only when more have ended"
+
+
+def test_rows_without_a_live_sample_leave_the_batch(model: LlavaForConditionalGeneration) -> None:
+    """Three trees; two have enough when the first of their samples ends, the third goes on alone, with the samples that it draws alone."""
+    asked = [("red", toy.WHAT), ("blue", toy.WHAT), ("gray", toy.WHO)]
+    random = [uniforms(5, f"{color}/{text}", 20, NEW_TOKENS) for color, text in asked]
+    said = [{token for ids in answer.ids for token in ids[:-2]} for answer in sampled(model, asked, -1, 20)]
+    stop = min(said[0] & said[1] - said[2])
+    rows: list[int] = []
+    hook = model.register_forward_pre_hook(lambda _, args, kwargs: rows.append(kwargs["input_ids"].shape[0]), with_kwargs=True)
+    how: dict[str, Any] = {"eos_token_id": stop, "max_new_tokens": NEW_TOKENS}
+    try:
+        together = flat(decode_trees(model, questions(asked), random=random, enough=lambda branch, _: branch < 2, **how))
+    finally:
+        hook.remove()
+    alone = flat(decode_trees(model, questions(asked[2:]), random=random[2:], **how))[0]
+    assert rows[0] == 3 and rows[-1] == 1
+    assert together[2].ids == alone.ids
+    assert together[2].logprobs == pytest.approx(alone.logprobs, abs=2e-5)

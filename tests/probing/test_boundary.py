@@ -59,3 +59,29 @@ def test_mistaken_is_sure_and_wrong(c: float, consistency: float, expected: Boun
     assert ("agree on a wrong answer" in label.evidence) == (expected is Boundary.MISTAKEN)
     without = draw_boundary(question, confidence, tau=0.5)
     assert without.label in (Boundary.KNOWN, Boundary.UNKNOWN)
+
+
+def bounded(accuracy: tuple[float, float], agreement: tuple[float, float] = (0.0, 0.5)) -> Confidence:
+    return Confidence(
+        key="q", image_key="i", accuracy=None, consistency=None, entropy=None, logprob=None, refused=None,
+        accuracy_bounds=accuracy, agreement_bounds=agreement,
+    )  # fmt: skip
+
+
+def test_bounds_decide_where_sampling_stopped_early() -> None:
+    known = draw_boundary(QUESTION, bounded((0.5, 0.9)), tau=0.5, mistaken=0.7)
+    assert (known.label, known.confidence) == (Boundary.KNOWN, None)
+    assert known.evidence == "Intrinsic rule: sampled accuracy [0.5, 0.9] is at least tau = 0.5."
+    assert draw_boundary(QUESTION, bounded((0.1, 0.4)), tau=0.5).label is Boundary.UNKNOWN
+    mistaken = draw_boundary(QUESTION, bounded((0.0, 0.3), (0.7, 1.0)), tau=0.5, mistaken=0.7)
+    assert mistaken.label is Boundary.MISTAKEN
+    assert mistaken.evidence.endswith("is below tau = 0.5. Of the samples, [0.7, 1] agree on a wrong answer, at least 0.7.")
+    with pytest.raises(ValueError, match=r"q: its sampling stopped early \(sampling\.stop=label\), but a soft target needs all K samples"):
+        known.exact_confidence("a soft target")
+
+
+def test_bounds_from_another_threshold_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"accuracy in \[0\.5, 0\.9\].*open at tau = 0\.6, mistaken = None.*sampling\.stop=never"):
+        draw_boundary(QUESTION, bounded((0.5, 0.9)), tau=0.6)
+    with pytest.raises(ValueError, match=r"agreement in \[0\.2, 0\.8\].*open at tau = 0\.5, mistaken = 0\.7"):
+        draw_boundary(QUESTION, bounded((0.0, 0.4), (0.2, 0.8)), tau=0.5, mistaken=0.7)

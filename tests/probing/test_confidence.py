@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -57,3 +58,15 @@ def test_mismatches_are_named() -> None:
         estimate(responses("red", key="other"), QUESTION)
     with pytest.raises(ValueError, match="0 texts and 0 logprobs"):
         estimate(responses(), QUESTION)
+
+
+def test_sampling_that_stopped_early_leaves_bounds_alone() -> None:
+    """Five red and a blue of K = 10: the accuracy lies in [5/10, 9/10], the agreement on a wrong answer in [1/10, 5/10]."""
+    result = estimate(replace(responses(*["red"] * 5, "blue"), intended=10), QUESTION)
+    assert (result.accuracy_bounds, result.agreement_bounds) == ((0.5, 0.9), (0.1, 0.5))
+    estimates = (result.accuracy, result.consistency, result.entropy, result.logprob, result.refused, result.fresh_accuracy)
+    assert estimates == (None,) * 6
+    beyond = estimate(replace(responses(), intended=10), BEYOND)
+    assert (beyond.accuracy_bounds, beyond.agreement_bounds, beyond.refused) == ((), (), None)
+    with pytest.raises(ValueError, match="sampling of K = 2 stopped early, but there are 2 texts"):
+        estimate(replace(responses("red", "red"), intended=2), QUESTION)

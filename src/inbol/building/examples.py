@@ -37,7 +37,7 @@ def build_examples(
         seed: seed of the wordings; the draw depends on (seed, question key) alone.
 
     Raises:
-        ValueError: unknown method, or a label of another question.
+        ValueError: unknown method, a label of another question, or sampling stopped early where the confidence itself is needed.
     """
     if method not in METHODS:
         raise ValueError(f"method: {method!r} is not one of {', '.join(map(repr, METHODS))}")
@@ -48,7 +48,8 @@ def build_examples(
         question.answerable
         and method != "plain"
         and label.label is not Boundary.MISTAKEN
-        and in_dead_band(label.confidence, tau=tau, dead_band=dead_band)
+        and dead_band > 0
+        and in_dead_band(label.exact_confidence("sft_data.dead_band"), tau=tau, dead_band=dead_band)
     ):
         return ()
     examples = []
@@ -69,7 +70,8 @@ def _weights(question: Question, label: BoundaryLabel, method: str) -> tuple[flo
     if label.label is Boundary.MISTAKEN:
         return 1.0, 0.0
     if method == "soft":
-        return label.confidence, 1.0 - label.confidence
+        c = label.exact_confidence("sft_data.method='soft'")
+        return c, 1.0 - c
     return (1.0, 0.0) if label.label is Boundary.KNOWN else (0.0, 1.0)
 
 

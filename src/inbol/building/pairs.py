@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from inbol.building.examples import draw_refusal, in_dead_band
-from inbol.contracts import Boundary, BoundaryLabel, Outcome, PreferencePair, Question, ResponseSet
+from inbol.contracts import Boundary, BoundaryLabel, Outcome, PreferencePair, Question, ResponseSet, stopped_early
 from inbol.text.match import cluster, grade_response
 
 FORMS = ("single", "duplicated")
@@ -67,14 +67,18 @@ def build_pairs(
         refuses or is empty) and `no-answer-sample` (`duplicated`: likewise).
 
     Raises:
-        ValueError: unknown form, or label or responses of another question.
+        ValueError: unknown form, label or responses of another question, or sampling stopped early: the most frequent wrong answer, its
+            share and the confidence are those of all K samples.
     """
     if form not in FORMS:
         raise ValueError(f"form: {form!r} is not one of {', '.join(map(repr, FORMS))}")
     if not question.key == label.key == responses.key:
         raise ValueError(f"question {question.key}, label {label.key} and responses {responses.key} must share one key")
+    if responses.intended:
+        raise stopped_early(question.key, "a preference pair")
+    confidence = label.exact_confidence("a preference pair")
     mistaken = label.label is Boundary.MISTAKEN
-    if question.answerable and not mistaken and in_dead_band(label.confidence, tau=tau, dead_band=dead_band):
+    if question.answerable and not mistaken and in_dead_band(confidence, tau=tau, dead_band=dead_band):
         return (), "dead-band"
     rng = random.Random(f"pairs:{seed}:{question.key}")
     sampled = sampled_answers(question, responses)
@@ -99,7 +103,7 @@ def build_pairs(
                 prompt=question.text,
                 chosen=answer if answer_is_chosen else declined,
                 rejected=declined if answer_is_chosen else answer,
-                confidence=label.confidence,
+                confidence=confidence,
                 answer_is_chosen=answer_is_chosen,
                 weight=weight,
                 role="answerable" if question.answerable else "beyond-image",

@@ -109,10 +109,18 @@ class SamplingConfig:
     """Images (each with all its questions and samples) decoded together."""
     seed: int = 0
     """Seed of the draw; every question has its own stream, so batches and ranks do not matter."""
+    stop: str = "never"
+    """`never`: all K samples of every question. `label`: none that cannot change the question's boundary label any more; the label is that
+    of all K, the confidence is known between bounds alone."""
 
     def __post_init__(self) -> None:
         positive("k", self.k)
         at_least("fresh", self.fresh, 0)
+        one_of("stop", self.stop, ("never", "label"))
+        if self.stop == "label" and self.fresh:
+            raise ValueError(
+                f"stop: 'label' with fresh={self.fresh}: fresh samples grade a confidence of all K; take stop=never or fresh=0"
+            )
         positive("temperature", self.temperature)
         within("top_p", self.top_p, 1e-6, 1)
         positive("max_new_tokens", self.max_new_tokens)

@@ -110,6 +110,8 @@ class RunConfig:
                 f"dpo.loss: {self.dpo.loss!r} with pairs.form='duplicated' counts the confidence twice "
                 "(the pairs' weights are n/K already); take dpo.loss=hard, or pairs.form=single"
             )
+        if self.sampling.stop == "label" and (exact := self._needs_all_samples()):
+            raise ValueError(f"sampling.stop: 'label' leaves confidences open, but {'; '.join(exact)}; take sampling.stop=never")
         share = self.base.optim.global_batch, self.sft.optim.global_batch, self.dpo.optim.global_batch
         for name, batch in zip(("base", "sft", "dpo"), share, strict=True):
             if batch % self.launcher.ranks:
@@ -117,3 +119,17 @@ class RunConfig:
                     f"{name}.optim.global_batch: {batch} trees do not divide over launcher.ranks={self.launcher.ranks}; "
                     f"take a multiple of {self.launcher.ranks}"
                 )
+
+    def _needs_all_samples(self) -> list[str]:
+        """The settings that need all K samples of a question, or its exact confidence."""
+        needs = []
+        if "sft" in self.recipe.rows or "dpo" in self.recipe.rows:
+            if self.sft_data.method == "soft":
+                needs.append("sft_data.method='soft' weighs by them")
+            if self.sft_data.method == "threshold" and self.sft_data.dead_band:
+                needs.append(f"sft_data.dead_band={self.sft_data.dead_band} compares them with tau")
+        if "dpo" in self.recipe.rows:
+            needs.append("the row 'dpo' in recipe.rows takes the most frequent wrong answer of all K samples, and their confidence")
+        if self.eval_split == "align-val":
+            needs.append("eval_split='align-val' scores by them")
+        return needs

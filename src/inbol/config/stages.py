@@ -47,6 +47,12 @@ class SampleStage:
     sampling: SamplingConfig
     splits: tuple[str, ...]
     seed: int
+    boundary: BoundaryConfig | None = None
+    """What the labels depend on, with `sampling.stop=label`; None otherwise, so that another tau samples nothing anew."""
+
+    def __post_init__(self) -> None:
+        if (self.boundary is None) != (self.sampling.stop == "never"):
+            raise ValueError(f"boundary: sampling.stop={self.sampling.stop!r} needs {'no' if self.boundary else 'a'} boundary")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

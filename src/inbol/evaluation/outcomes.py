@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from inbol.contracts import Confidence, Graded, Outcome, Prediction, Question
+from inbol.contracts import Confidence, Graded, Outcome, Prediction, Question, stopped_early
 from inbol.text.match import grade_response
 
 REFUSED_TEXT = "REFUSED"
@@ -35,13 +35,16 @@ def join(
         refuse_below: responses whose sequence probability exp(logprob) is below this become refusals.
 
     Raises:
-        ValueError: a question without prediction or without confidence, or a prediction for a question that was not asked.
+        ValueError: a question without prediction or without confidence, one whose sampling stopped early, or a prediction for a
+            question that was not asked.
     """
     asked = list(questions)
     keys = {q.key for q in asked}
     answerable = {q.key for q in asked if q.answerable}
     _complete("predictions", keys, predictions)
     _complete("base_predictions", keys, base_predictions)
+    if early := sorted(key for key in answerable if key in confidences and confidences[key].accuracy_bounds):
+        raise stopped_early(early[0], "a score")
     _need("confidence", {key for key in answerable if key not in confidences or confidences[key].accuracy is None})
     graded = []
     for question in asked:

@@ -7,7 +7,7 @@ stream of random numbers, so neither batches, nor ranks, nor the order of questi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from inbol.models.tree import TreeBatch
+from inbol.models.head import logits_at
+from inbol.models.tree import TreeBatch, model_inputs
 
 
 @dataclass(slots=True)
@@ -24,9 +25,9 @@ class Decoded:
     """What was decoded for one question."""
 
     ids: list[list[int]]
-    """[K] token ids, end-of-sequence included where it was reached."""
+    """[K] token ids, end-of-sequence included where it was reached; fewer than K where there were enough."""
     logprobs: list[float]
-    """[K] nats at temperature 1, summed over the response tokens."""
+    """[K] nats at temperature 1, summed over the response tokens; as many as there are ids."""
 
 
 def uniforms(seed: int, key: str, samples: int, steps: int) -> np.ndarray:
@@ -67,6 +68,7 @@ def decode_trees(
     random: Sequence[np.ndarray] | None = None,
     temperature: float = 1.0,
     top_p: float = 1.0,
+    enough: Callable[[int, list[list[int]]], bool] | None = None,
 ) -> list[list[Decoded]]:
     """Decode every branch of every tree.
 
@@ -78,22 +80,26 @@ def decode_trees(
         random: one [K, max_new_tokens] array of uniforms per branch, tree by tree; None decodes greedily (K = 1).
         temperature: of the sampling distribution.
         top_p: of the sampling distribution.
+        enough: given the number of a branch, tree by tree, and those of its responses that have ended, in the order of their samples,
+            whether it needs no more; asked whenever some have ended and others have not. True drops the others where they stand. Those
+            that are returned are the same with and without it.
 
     Returns:
-        Per tree and branch, the K responses.
+        Per tree and branch, the K responses; fewer where there were `enough`.
     """
     device = batch.inputs["input_ids"].device
     cache = DynamicCache()
-    out = model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=batch.keep)
     rows = [row for row, ends in zip(batch.tree_rows, batch.prompt_ends, strict=True) for _ in ends]
     ends = [end for ends in batch.prompt_ends for end in ends]
-    length = batch.inputs["input_ids"].shape[1]
+    first = batch.inputs["input_ids"].shape[1] - batch.keep
     row = torch.tensor(rows, device=device)  # [Q] row of a question
     end = torch.tensor(ends, device=device)
-    logits = out.logits[row, end - (length - batch.keep)]  # [M, V], one row a node; at first the questions themselves
+    with logits_at(model, row * batch.keep + end - first):
+        out = model(**model_inputs(model, batch), past_key_values=cache, use_cache=True, logits_to_keep=batch.keep)
+    logits = out.logits[0]  # [M, V], one row a node; at first the questions themselves
     visible = batch.inputs["attention_mask"][row, 0, end]  # [M, T] what a node's token sees
     position = batch.inputs["position_ids"][..., row, end].reshape(-1, len(row))[0]  # text advances all axes of mrope together
-    node_row = row
+    node_row, num_rows = row, len(batch.prompt_ends)
 
     samples = 1 if random is None else random[0].shape[0]
     u = None if random is None else torch.from_numpy(np.concatenate(random)).to(device)  # [S, steps]
@@ -103,21 +109,33 @@ def decode_trees(
     ids = torch.full((total, max_new_tokens), eos_token_id, device=device)
     counts = torch.zeros(total, dtype=torch.long, device=device)
     logprobs = torch.zeros(total, dtype=torch.float64, device=device)
+    ended = torch.zeros(total, dtype=torch.bool, device=device)
     for step in range(max_new_tokens):
         log_probs = torch.log_softmax(logits.float(), dim=-1)
         token = logits.argmax(-1)[node] if u is None else draw(logits[node], u[alive, step], temperature=temperature, top_p=top_p)
         ids[alive, step] = token
         counts[alive] += 1
         logprobs[alive] += log_probs[node, token].double()
-        going = token != eos_token_id
-        if step + 1 == max_new_tokens or not bool(going.any()):
+        going = (token != eos_token_id) & (step + 1 < max_new_tokens)
+        ended[alive[~going]] = True
+        if enough:
+            more, less = alive[going] // samples, alive[~going] // samples
+            for branch in torch.unique(less[torch.isin(less, more)]).tolist():
+                own = branch * samples + torch.nonzero(ended[branch * samples : (branch + 1) * samples]).flatten()
+                if enough(branch, [row[:count] for row, count in zip(ids[own].tolist(), counts[own].tolist(), strict=True)]):
+                    going &= alive // samples != branch
+        if not bool(going.any()):
             break
         alive, parent, token = alive[going], node[going], token[going]
         merged, node = torch.unique(parent * logits.shape[1] + token, return_inverse=True)  # equal prefixes are one node
         parent, token = merged // logits.shape[1], merged % logits.shape[1]
         node_row, position = node_row[parent], position[parent] + 1
-        logits, visible = _feed(model, cache, token, node_row, position, visible[parent], len(batch.prompt_ends))
-    return _collect(ids.tolist(), counts.tolist(), logprobs.tolist(), batch, samples)
+        live = torch.unique(node_row)
+        if 2 * len(live) <= num_rows:  # rows without a live sample would be computed like the others
+            cache.batch_select_indices(live)
+            node_row, num_rows = torch.searchsorted(live, node_row), len(live)
+        logits, visible = _feed(model, cache, token, node_row, position, visible[parent], num_rows)
+    return _collect(ids.tolist(), counts.tolist(), logprobs.tolist(), ended.tolist(), batch, samples)
 
 
 def _feed(
@@ -146,12 +164,14 @@ def _feed(
     return out.logits[row, slot], visible
 
 
-def _collect(ids: list[list[int]], counts: list[int], logprobs: list[float], batch: TreeBatch, samples: int) -> list[list[Decoded]]:
+def _collect(
+    ids: list[list[int]], counts: list[int], logprobs: list[float], ended: list[bool], batch: TreeBatch, samples: int
+) -> list[list[Decoded]]:
     decoded, at = [], 0
     for ends in batch.prompt_ends:
         branches = []
         for _ in ends:
-            part = range(at, at + samples)
+            part = [s for s in range(at, at + samples) if ended[s]]
             branches.append(Decoded(ids=[ids[s][: counts[s]] for s in part], logprobs=[logprobs[s] for s in part]))
             at += samples
         decoded.append(branches)

@@ -282,6 +282,16 @@ def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor, tree: Tensor |
     return mask[:, None]
 
 
+def model_inputs(model: Any, batch: TreeBatch) -> dict[str, Tensor]:
+    """What `model` is called with: floats in its dtype, and the mask as far as it needs one."""
+    dtype = next(p.dtype for p in model.parameters())
+    inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.inputs.items()}
+    # the kernels add a mask to the scores and would make this of the bool one anew in every layer and pass
+    seen = inputs["attention_mask"][:, :, batch.shared if splits_masks(model) else 0 :]
+    inputs["attention_mask"] = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
+    return inputs
+
+
 def response_logps(model: Any, batch: TreeBatch) -> tuple[Tensor, Tensor]:
     """Log-probability of every response of a batch.
 
@@ -292,11 +302,6 @@ def response_logps(model: Any, batch: TreeBatch) -> tuple[Tensor, Tensor]:
     Returns:
         ([R] nats summed over the response tokens, [R] number of response tokens, end-of-sequence included).
     """
-    dtype = next(p.dtype for p in model.parameters())
-    inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.inputs.items()}
-    # the kernels add a mask to the scores and would make this of the bool one anew in every layer and pass
-    seen = inputs["attention_mask"][:, :, batch.shared if splits_masks(model) else 0 :]
-    inputs["attention_mask"] = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
     with logps_at(model, batch.predictors, batch.targets):
-        tokens = model(**inputs, logits_to_keep=batch.keep, use_cache=False).logits.reshape(-1)
+        tokens = model(**model_inputs(model, batch), logits_to_keep=batch.keep, use_cache=False).logits.reshape(-1)
     return sum_by_response(tokens, batch.response_index, batch.num_responses), num_tokens(batch.response_index, batch.num_responses)

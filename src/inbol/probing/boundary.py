@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from inbol.contracts import Boundary, BoundaryLabel, Confidence, Question
+from inbol.probing.stopping import label_between
 
 
 def draw_boundary(question: Question, confidence: Confidence, *, tau: float, mistaken: float | None = None) -> BoundaryLabel:
@@ -13,29 +16,54 @@ def draw_boundary(question: Question, confidence: Confidence, *, tau: float, mis
     most frequent answer, wrong then, is at least `mistaken`), else UNKNOWN. Sure-and-wrong is an error that training can correct; a refusal
     would have to be learnt against the model's own conviction. That distinction is ours, no paper's.
 
+    Where sampling stopped early, the bounds of the shares decide in place of the shares (`probing/stopping.py`).
+
     Args:
         tau: threshold in [0, 1]; 0.5 is where answering and refusing have the same expected +1/0/-1 score.
         mistaken: share in (0.5, 1] of agreeing samples that makes an error a conviction; None for the two labels alone.
 
     Raises:
-        ValueError: the confidence is of another question, or lacks the accuracy of an answerable one.
+        ValueError: the confidence is of another question, or lacks the accuracy of an answerable one, or sampling stopped early for
+            another `tau` or `mistaken`, so that the label is open.
     """
     if confidence.key != question.key:
         raise ValueError(f"confidence of {confidence.key} cannot label question {question.key}")
     if not question.answerable:
         because = f": {question.reason}" if question.reason else ""
-        label, c = Boundary.BEYOND_IMAGE, 0.0
-        evidence = f"Extrinsic rule: a {question.kind or 'unanswerable'} question cannot be answered from the image{because}."
-    else:
-        if confidence.accuracy is None:
-            raise ValueError(f"{question.key}: an answerable question needs an accuracy; run the confidence stage on its responses again")
-        c = confidence.accuracy
-        known = c >= tau
-        label = Boundary.KNOWN if known else Boundary.UNKNOWN
-        evidence = f"Intrinsic rule: sampled accuracy {c:.3g} is {'at least' if known else 'below'} tau = {tau:.3g}."
-        # below tau, so many agreeing samples are neither right (c < tau) nor, unless the model mostly refuses, refusals
-        sure = mistaken is not None and confidence.consistency >= mistaken > max(c, confidence.refused)
-        if not known and sure:
-            label = Boundary.MISTAKEN
-            evidence += f" Of the samples, {confidence.consistency:.3g} agree on a wrong answer, at least {mistaken:.3g}."
-    return BoundaryLabel(key=question.key, image_key=question.image_key, label=label, confidence=c, evidence=evidence)
+        return BoundaryLabel(
+            key=question.key,
+            image_key=question.image_key,
+            label=Boundary.BEYOND_IMAGE,
+            confidence=0.0,
+            evidence=f"Extrinsic rule: a {question.kind or 'unanswerable'} question cannot be answered from the image{because}.",
+        )
+    accuracy, agreement = _shares(confidence)
+    label = label_between(accuracy, agreement, tau=tau, mistaken=mistaken)
+    if label is None:
+        raise ValueError(
+            f"{question.key}: sampling stopped early (sampling.stop=label), with the accuracy in {_range(accuracy)} and the agreement in "
+            f"{_range(agreement)}; that leaves the label open at tau = {tau:.3g}, mistaken = {mistaken}. Sample with these values, or set "
+            "sampling.stop=never"
+        )
+    known = label is Boundary.KNOWN
+    evidence = f"Intrinsic rule: sampled accuracy {_range(accuracy)} is {'at least' if known else 'below'} tau = {tau:.3g}."
+    if label is Boundary.MISTAKEN:
+        evidence += f" Of the samples, {_range(agreement)} agree on a wrong answer, at least {mistaken:.3g}."
+    return BoundaryLabel(key=question.key, image_key=question.image_key, label=label, confidence=confidence.accuracy, evidence=evidence)
+
+
+def _shares(confidence: Confidence) -> tuple[Sequence[float], Sequence[float]]:
+    """Ends of the share of correct samples and of the most frequent wrong answer's; equal where all K were drawn."""
+    if confidence.accuracy_bounds:
+        return confidence.accuracy_bounds, confidence.agreement_bounds
+    c, consistency, refused = confidence.accuracy, confidence.consistency, confidence.refused
+    if c is None or consistency is None or refused is None:
+        raise ValueError(f"{confidence.key}: an answerable question needs an accuracy; run the confidence stage on its responses again")
+    # the most frequent answer is a wrong one where more samples give it than are right, or refuse
+    wrong = consistency if consistency > max(c, refused) else 0.0
+    return (c, c), (wrong, wrong)
+
+
+def _range(ends: Sequence[float]) -> str:
+    low, high = ends
+    return f"{low:.3g}" if low == high else f"[{low:.3g}, {high:.3g}]"

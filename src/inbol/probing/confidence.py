@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from inbol.contracts import Confidence, Outcome, Question, ResponseSet
+from inbol.probing.stopping import tally
 from inbol.text.match import cluster, grade_response
 
 
@@ -14,12 +15,15 @@ def estimate(responses: ResponseSet, question: Question) -> Confidence:
     """Every estimator for one question.
 
     `accuracy` and `fresh_accuracy` are None beyond the image, where nothing is correct. Refusals are one answer, whatever their wording.
+    Where sampling stopped early there are bounds and no estimates: it ended at a moment that the samples chose.
 
     Raises:
         ValueError: the samples are of another question, or there are none, or their log-probabilities do not match in number.
     """
     if responses.key != question.key:
         raise ValueError(f"responses of {responses.key} cannot grade question {question.key}")
+    if responses.intended:
+        return _bounds(responses, question)
     if not responses.texts or len(responses.texts) != len(responses.logprobs):
         raise ValueError(
             f"{responses.key}: {len(responses.texts)} texts and {len(responses.logprobs)} logprobs; need the same number, at least one"
@@ -36,6 +40,24 @@ def estimate(responses: ResponseSet, question: Question) -> Confidence:
         logprob=sum(responses.logprobs) / len(responses.logprobs),
         refused=share(outcomes, Outcome.REFUSED),
         fresh_accuracy=share(fresh, Outcome.CORRECT) if question.answerable and fresh else None,
+    )
+
+
+def _bounds(responses: ResponseSet, question: Question) -> Confidence:
+    """What samples that stopped early leave: nothing beyond the image, otherwise between what the shares over all K lie."""
+    if responses.intended <= len(responses.texts):
+        raise ValueError(f"{responses.key}: sampling of K = {responses.intended} stopped early, but there are {len(responses.texts)} texts")
+    so_far = tally(responses.texts, question)
+    return Confidence(
+        key=question.key,
+        image_key=question.image_key,
+        accuracy=None,
+        consistency=None,
+        entropy=None,
+        logprob=None,
+        refused=None,
+        accuracy_bounds=so_far.accuracy(responses.intended) if question.answerable else (),
+        agreement_bounds=so_far.agreement(responses.intended) if question.answerable else (),
     )
 
 

@@ -31,6 +31,10 @@ class Decoder:
         batch = self.collator(trees).to(self.device, self.model.dtype)
         return decode_trees(self.model, batch, eos_token_id=self.collator.encoder.eos_token_id, **decoding)
 
+    def prompt_tokens(self, prompts: Sequence[str]) -> int:
+        """Tokens of a tree with these prompts, the image's aside."""
+        return sum(len(self.collator.encoder.suffix_ids(prompt)) for prompt in prompts)
+
     def text(self, ids: list[int]) -> str:
         """Decoded text."""
         return self.collator.encoder.decode(ids)
@@ -42,10 +46,18 @@ def answer_shards(
     trees_per_batch: int,
     render: Callable[[str], str],
     answer: Callable[[Decoder, list[Tree], list[list[Question]]], Iterator[Any]],
+    unasked: Callable[[Question], Any] = lambda question: None,
 ) -> dict[str, Any]:
     """Answer every answerable and unsolvable question of `splits`, writing one record file per shard; existing files are kept.
 
-    `answer(decoder, trees, questions)` yields one record per question. Returns the number of shards and records of this process.
+    `answer(decoder, trees, questions)` yields one record per question. Trees of like length are answered together, so that little is
+    padded, the longest first, so that memory that is too small shows at once; records stand in the order of the questions.
+
+    Args:
+        unasked: the record of a question that needs no response; None asks the model.
+
+    Returns:
+        The number of shards and records of this process.
     """
     vqa, unsolvable = job.inputs["vqa"], job.inputs["unsolvable"]
     names = job.share(shard_names(vqa, list(splits)))
@@ -61,15 +73,15 @@ def answer_shards(
         beyond: dict[str, list[Question]] = defaultdict(list)
         for question in read_records(unsolvable / f"{name}.jsonl", Question):
             beyond[question.image_key].append(question)
-        samples = list(read_shard(vqa, name))
-        records = []
-        for start in range(0, len(samples), trees_per_batch):
-            part = samples[start : start + trees_per_batch]
-            asked = [[*sample.questions, *beyond[sample.key]] for sample in part]
-            pairs = [(sample, questions) for sample, questions in zip(part, asked, strict=True) if questions]
-            trees = [Tree(decode_image(s.image), tuple(Branch(render(q.text)) for q in questions)) for s, questions in pairs]
-            if trees:
-                records += list(answer(decoder, trees, [questions for _, questions in pairs]))
-        written += write_records(out, records)
+        asked = [(sample, [*sample.questions, *beyond[sample.key]]) for sample in read_shard(vqa, name)]
+        records = {q.key: record for _, questions in asked for q in questions if (record := unasked(q)) is not None}
+        open_ = [(sample, [q for q in questions if q.key not in records]) for sample, questions in asked]
+        rows = [(sample, questions, [render(q.text) for q in questions]) for sample, questions in open_ if questions]
+        rows.sort(key=lambda row: decoder.prompt_tokens(row[2]), reverse=True)
+        for start in range(0, len(rows), trees_per_batch):
+            part = rows[start : start + trees_per_batch]
+            trees = [Tree(decode_image(sample.image), tuple(map(Branch, prompts))) for sample, _, prompts in part]
+            records.update((record.key, record) for record in answer(decoder, trees, [questions for _, questions, _ in part]))
+        written += write_records(out, (records[q.key] for _, questions in asked for q in questions))
     progress(len(names), len(names), "")
     return {"shards": len(names), "records": written}

@@ -38,7 +38,7 @@ STAGES: dict[str, StageSpec] = {
     "pairs": StageSpec(config.PairsStage, "inline", 1),
     "reference": StageSpec(config.ReferenceStage, "shards", 1),
     "dpo": StageSpec(config.DpoStage, "ranks", 1),
-    "predict": StageSpec(config.PredictStage, "shards", 1),
+    "predict": StageSpec(config.PredictStage, "shards", 2),
     "score": StageSpec(config.ScoreStage, "inline", 1),
     "report": StageSpec(config.ReportStage, "inline", 1),
 }
