@@ -18,12 +18,13 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="only name the cases")
     args = parser.parse_args()
 
+    import datasets
     import torch
     import transformers
 
-    from bench import dpo, harness
+    from bench import dpo, harness, sample, sft
 
-    families = {name: family for family in (dpo,) for name in family.CASES}
+    families = {name: family for family in (dpo, sft, sample) for name in family.CASES}
     wanted = [part for name in args.names for part in name.split(",") if part]
     if unknown := [part for part in wanted if not any(name.startswith(part) for name in families)]:
         raise SystemExit(f"error: no benchmark begins with {', '.join(unknown)}; there are {', '.join(families)}")
@@ -33,6 +34,7 @@ def main() -> int:
         return 0
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
+    datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     for name in chosen:
         command = f"make bench BENCH={name} ARGS='--repetitions {args.repetitions} --threads {args.threads}'"

@@ -83,9 +83,7 @@ def prepare(name: str) -> Prepared:
     check(objective, policy, theirs(per_step).trainer, dataset, shape.step)
     trl_micro, trl_step = fastest(theirs, divisors(per_step, largest=min(per_step, 10)))
     our_micro, our_step = fastest(ours, divisors(shape.step, largest=min(shape.step, 10)))
-    branches = [
-        (i, tuple(Branch(p.prompt, (p.chosen, p.rejected)) for p in group)) for i, group in enumerate(trees.groups[: shape.step])
-    ]
+    branches = [(i, tuple(Branch(p.prompt, (p.chosen, p.rejected)) for p in group)) for i, group in enumerate(trees.groups[: shape.step])]
     return Prepared(
         sides={
             "ours": our_step,

@@ -134,9 +134,10 @@ def cpu() -> str:
     import torch
 
     info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
     threads = torch.get_num_threads()
-    return f"{names[0] if names else platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def write(result: Result, folder: Path = RESULTS) -> None:

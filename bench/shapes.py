@@ -44,6 +44,11 @@ class Shape:
     """Images per optimiser step."""
 
     @property
+    def mixed(self) -> bool:
+        """Whether lengths differ."""
+        return self.prompt[0] < self.prompt[1] or self.response[0] < self.response[1]
+
+    @property
     def side(self) -> int:
         """Patches a side."""
         return int(self.image_tokens**0.5)

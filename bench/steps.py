@@ -136,17 +136,17 @@ def trl_dataset(world: World, rows: list[dict[str, Any]]) -> datasets.Dataset:
 class Floor:
     """Calls take one optimiser step over the unique tokens: an image's row is the image, each question and each response once, under
     plain causal attention, without padding, with logits at response positions alone. What the model computes on such a row is of no use;
-    what it costs is what a tree should cost. Rows of equal length are one batch, and inputs are ready before the clock starts."""
+    what it costs is what a tree should cost. Rows alike in length are one batch, and inputs are ready before the clock starts."""
 
     def __init__(self, model: Any, world: World, images: Sequence[tuple[int, tuple[Branch, ...]]], optimizer: bool = True) -> None:
         self.model = model.get_base_model() if hasattr(model, "peft_config") else model
         trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=LR) if optimizer else None
+        self.optimizer = torch.optim.AdamW(trained, lr=LR, fused=True) if optimizer else None
         encoder = ConversationEncoder(world.processor)
         rows = defaultdict(list)
         for image, branches in images:
             row = _flat(encoder, world, image, branches)
-            rows[len(row[0])].append(row)
+            rows[len(row[0]), len(row[2])].append(row)
         self.batches = [tuple(_stack([row[part] for row in group]) for part in range(4)) for group in rows.values()]
 
     def loss(self, ids: torch.Tensor, pixels: torch.Tensor, where: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
