@@ -1,7 +1,7 @@
 """What is measured: shapes, the model, and the records both sides are given. The one place where sizes are written.
 
-The model is a real LLaVA with random weights. As in LLaVA-1.5 the tower is a twentieth of the language model, the output head is small
-beside it, and a picture of 336 pixels is 576 tokens; width and depth are what a CPU takes a second or two a step for.
+The model is a real LLaVA with random weights. As in LLaVA-1.5 the tower and the output head are small beside the language model,
+and a picture of 336 pixels is 576 tokens; width and depth are what a CPU takes a second or two a step for.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ from bench import harness
 from bench.dpo import _measure
 from bench.harness import BEGIN, END, Measure, Prepared, Result
 
-FIELDS = "name peer peer_version unit ours peer_value ratio floor_ratio repetitions spread command versions cpu".split()
+FIELDS = [
+    "name", "peer", "peer_version", "unit", "ours", "peer_value", "ratio", "floor_ratio", "repetitions", "spread", "command", "versions", "cpu",
+]  # fmt: skip
 
 
 def prepared(sides: dict[str, harness.Side]) -> Prepared:
@@ -29,8 +31,8 @@ def result(**changed: object) -> Result:
 
 
 def test_medians_ratio_floor_and_spread_by_hand() -> None:
-    """Medians 2, 6 and 1 s: 0.5 and 1/6 steps a second, three times as fast, twice the floor. Single ratios are 2, 3, 2: quartiles 2 and 2.5
-    around 2, a spread of 0.25."""
+    """Medians 2, 6 and 1 s: 0.5 and 1/6 steps a second, three times as fast, twice the floor. Single ratios are 2, 3, 2: quartiles 2 and
+    2.5 around 2, a spread of 0.25."""
     made = result()
     assert (made.ours, made.peer_value, made.ratio, made.floor_ratio) == (0.5, 0.1667, 3.0, 2.0)
     assert (made.spread, made.repetitions) == (0.25, 3)
