@@ -13,7 +13,8 @@ from bench.dpo import _measure
 from bench.harness import BEGIN, END, Measure, Prepared, Result
 
 FIELDS = [
-    "name", "peer", "peer_version", "unit", "ours", "peer_value", "ratio", "floor_ratio", "repetitions", "spread", "command", "versions", "cpu",
+    "name", "peer", "peer_version", "unit", "ours", "peer_value", "ratio", "floor_ratio", "repetitions", "spread",
+    "command", "versions", "cpu",
 ]  # fmt: skip
 
 
