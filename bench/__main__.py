@@ -11,18 +11,19 @@ import warnings
 def main() -> int:
     """Run the named cases, write their results, render the table."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help="cases, or the beginnings of their names, such as dpo or dpo-5q-576")
-    parser.add_argument("--repetitions", type=int, default=7, help="turns per side after warm-up; at least 2")
-    parser.add_argument("--threads", type=int, default=1, help="threads torch may use, on every side")
-    parser.add_argument("--list", action="store_true", help="only name the cases")
-    args = parser.parse_args()
-
     import datasets
     import torch
     import transformers
 
     from bench import dpo, harness, sample, sft
+
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", help="cases, or the beginnings of their names, such as dpo or dpo-5q-576")
+    parser.add_argument("--repetitions", type=int, default=7, help="turns per side after warm-up; at least 2")
+    parser.add_argument("--threads", type=int, default=1, help="threads torch may use, on every side")
+    parser.add_argument("--clock", choices=sorted(harness.CLOCKS), default="wall", help="cpu: this process's seconds, on a busy machine")
+    parser.add_argument("--list", action="store_true", help="only name the cases")
+    args = parser.parse_args()
 
     families = {name: family for family in (dpo, sft, sample) for name in family.CASES}
     wanted = [part for name in args.names for part in name.split(",") if part]
@@ -37,9 +38,9 @@ def main() -> int:
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     for name in chosen:
-        command = f"make bench BENCH={name} ARGS='--repetitions {args.repetitions} --threads {args.threads}'"
+        command = f"make bench BENCH={name} ARGS='--repetitions {args.repetitions} --threads {args.threads} --clock {args.clock}'"
         prepared = families[name].prepare(name)
-        turns = harness.take_turns(prepared.sides, args.repetitions)
+        turns = harness.take_turns(prepared.sides, args.repetitions, args.clock)
         for result in harness.summarise(prepared, turns, command):
             harness.write(result)
             print(harness.table([result]).splitlines()[-1], flush=True)

@@ -19,6 +19,9 @@ README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 PACKAGES = ("torch", "transformers", "trl", "peft")
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""`cpu` counts this process's seconds alone: the same as `wall` with one thread on an idle machine, and nearly that on a busy one."""
+
 Side = Callable[[], object]
 """What is timed: one step of one side."""
 Times = Mapping[str, float]
@@ -75,7 +78,7 @@ class Result:
     cpu: str
 
 
-def take_turns(sides: Mapping[str, Side], repetitions: int) -> list[dict[str, float]]:
+def take_turns(sides: Mapping[str, Side], repetitions: int, clock: str = "wall") -> list[dict[str, float]]:
     """Seconds by side, a dictionary a repetition; every side runs once before the first, and every second repetition goes backwards, so
     that no side always follows the same other.
 
@@ -89,15 +92,16 @@ def take_turns(sides: Mapping[str, Side], repetitions: int) -> list[dict[str, fl
     turns = []
     for number in range(repetitions):
         names = list(sides) if number % 2 == 0 else list(sides)[::-1]
-        turns.append({name: seconds(sides[name]) for name in names})
+        turns.append({name: seconds(sides[name], clock) for name in names})
     return turns
 
 
-def seconds(side: Side) -> float:
-    """Wall-clock seconds of one call."""
-    start = time.perf_counter()
+def seconds(side: Side, clock: str = "wall") -> float:
+    """Seconds of one call, by one of `CLOCKS`."""
+    now = CLOCKS[clock]
+    start = now()
     side()
-    return time.perf_counter() - start
+    return now() - start
 
 
 def spread(values: Iterable[float]) -> float:
