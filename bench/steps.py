@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from bench.harness import seconds
 from bench.shapes import World
@@ -136,24 +137,26 @@ def trl_dataset(world: World, rows: list[dict[str, Any]]) -> datasets.Dataset:
 class Floor:
     """Calls take one optimiser step over the unique tokens: an image's row is the image, each question and each response once, under
     plain causal attention, without padding, with logits at response positions alone. What the model computes on such a row is of no use;
-    what it costs is what a tree should cost. Rows alike in length are one batch, and inputs are ready before the clock starts."""
+    what it costs is what a tree should cost. Rows within 5% of each other's length are one batch; inputs are ready before the clock
+    starts."""
 
     def __init__(self, model: Any, world: World, images: Sequence[tuple[int, tuple[Branch, ...]]], optimizer: bool = True) -> None:
         self.model = model.get_base_model() if hasattr(model, "peft_config") else model
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=LR, fused=True) if optimizer else None
         encoder = ConversationEncoder(world.processor)
-        rows = defaultdict(list)
-        for image, branches in images:
-            row = _flat(encoder, world, image, branches)
-            rows[len(row[0]), len(row[2])].append(row)
-        self.batches = [tuple(_stack([row[part] for row in group]) for part in range(4)) for group in rows.values()]
+        rows = sorted((_flat(encoder, world, image, branches) for image, branches in images), key=lambda row: -len(row.ids))
+        groups: list[list[_Flat]] = []
+        for row in rows:
+            if not groups or len(row.ids) < 0.95 * len(groups[-1][0].ids):
+                groups.append([])
+            groups[-1].append(row)
+        self.batches = [_stack(group) for group in groups]
 
-    def loss(self, ids: torch.Tensor, pixels: torch.Tensor, where: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Negative log-likelihood of `targets` [B, N] read at positions `where` [B, N] of rows `ids` [B, T]."""
+    def loss(self, ids: Tensor, pixels: Tensor, where: Tensor, targets: Tensor) -> Tensor:
+        """Negative log-likelihood of `targets` [N] read at positions `where` [N] of the flattened rows `ids` [B, T]."""
         hidden = self.model.model(input_ids=ids, pixel_values=pixels, use_cache=False).last_hidden_state
-        picked = hidden.gather(1, where[..., None].expand(-1, -1, hidden.shape[-1]))
-        return F.cross_entropy(self.model.lm_head(picked).flatten(0, 1), targets.flatten(), reduction="sum")
+        return F.cross_entropy(self.model.lm_head(hidden.flatten(0, 1)[where]), targets, reduction="sum")
 
     def __call__(self) -> None:
         if self.optimizer is None:
@@ -166,8 +169,18 @@ class Floor:
         _update(self.model, self.optimizer)
 
 
-def _flat(encoder: ConversationEncoder, world: World, image: int, branches: tuple[Branch, ...]) -> tuple[Any, ...]:
-    """(ids, pixels, positions that are read, their targets) of one image."""
+@dataclass(frozen=True)
+class _Flat:
+    ids: list[int]
+    pixels: Tensor
+    where: list[int]
+    """Positions that predict a response token."""
+    targets: list[int]
+    """The tokens they predict."""
+
+
+def _flat(encoder: ConversationEncoder, world: World, image: int, branches: tuple[Branch, ...]) -> _Flat:
+    """The image, each question, each response, once."""
     text = encoder.render(branches[0].prompt)
     encoded = world.processor(text=[text], images=[world.load_image(str(image))], add_special_tokens=False, return_tensors="pt")
     prompt = encoded["input_ids"][0].tolist()
@@ -180,8 +193,12 @@ def _flat(encoder: ConversationEncoder, world: World, image: int, branches: tupl
             where += [end, *range(len(ids), len(ids) + len(tokens) - 1)]
             targets += tokens
             ids += tokens[:-1]
-    return ids, encoded["pixel_values"][0], where, targets
+    return _Flat(ids, encoded["pixel_values"][0], where, targets)
 
 
-def _stack(values: list[Any]) -> torch.Tensor:
-    return torch.stack(values) if isinstance(values[0], torch.Tensor) else torch.tensor(values)
+def _stack(rows: list[_Flat]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows to the length of the first, the longest; what stands behind a shorter one's end is seen by nothing that is read."""
+    length = len(rows[0].ids)
+    ids = torch.tensor([row.ids + [row.ids[-1]] * (length - len(row.ids)) for row in rows])
+    where = torch.tensor([n * length + position for n, row in enumerate(rows) for position in row.where])
+    return ids, torch.stack([row.pixels for row in rows]), where, torch.tensor([token for row in rows for token in row.targets])
