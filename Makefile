@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 RECIPE ?=
 SCALE ?= tiny
 TABLE ?= inbol-tiny
+BENCH ?=
 ARGS ?=
 DRY ?=
 GPUS ?=
@@ -17,7 +18,7 @@ LAUNCH := $(BIN)/python -m launch
 DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
 
 .DEFAULT_GOAL := help
-.PHONY: help train table plan recipes doctor test lint types clean clean-venv
+.PHONY: help train table plan recipes doctor bench test lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +39,9 @@ recipes: $(INSTALLED) ## List the recipes
 
 doctor: $(INSTALLED) ## Show what this machine has for a run, and what to do about what is missing
 	@$(LAUNCH) doctor
+
+bench: $(INSTALLED) ## Measure against TRL and plain generate; BENCH names cases or families, ARGS="--repetitions 3"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench $(BENCH) $(ARGS)
 
 test: $(INSTALLED_DEV) ## Run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)

@@ -97,12 +97,10 @@ def lengths(run: RunConfig, stage: str, model: Model, trees: int) -> Lengths:
         responses = 0
     text = questions * plan.question_tokens + responses * plan.response_tokens
     length = -(-(model.image_tokens + text) // LENGTH_STEP) * LENGTH_STEP
-    first = (model.image_tokens + min(text, plan.question_tokens)) // LENGTH_STEP * LENGTH_STEP
     return Lengths(
         trees=trees,
         length=length,
         image_tokens=model.image_tokens,
-        keep=length - first,
         targets=responses * plan.response_tokens,
         patches=model.patches,
     )

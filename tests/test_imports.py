@@ -18,9 +18,12 @@ LAYERS: dict[str, int] = {
     "reporting": 6,
     "stages": 7,
     "launch": 8,
+    "bench": 9,
 }  # fmt: skip
 HOMES = {"hydra": "launch", "omegaconf": "launch", "wandb": "tracking", "deepspeed": "training", "trackio": "tracking"}
-MODULES = sorted([*(ROOT / "src" / "inbol").rglob("*.py"), *(ROOT / "launch").rglob("*.py")])
+OUTSIDE = ("launch", "bench")
+"""Parts that are packages of their own beside `src/`; nothing imports `bench`."""
+MODULES = sorted(path for folder in ("src/inbol", *OUTSIDE) for path in (ROOT / folder).rglob("*.py"))
 MAX_LINES = 400
 # What the launcher runs in its own process, and all that it imports, must start fast and stay small.
 INLINE = ("ingest", "unsolvable", "confidence", "boundary", "sft_data", "pairs", "score", "report")
@@ -30,8 +33,8 @@ HEAVY = {"torch", "transformers", "deepspeed", "trl", "peft", "accelerate", "dat
 def part(path: Path) -> str:
     """The layer a file belongs to: `src/inbol/text/match.py` -> `text`, `launch/plan.py` -> `launch`."""
     relative = path.relative_to(ROOT)
-    if relative.parts[0] == "launch":
-        return "launch"
+    if relative.parts[0] in OUTSIDE:
+        return relative.parts[0]
     return relative.parts[2].removesuffix(".py")
 
 
@@ -51,8 +54,8 @@ def imports(path: Path, *, top_level: bool = False) -> set[str]:
 
 def layer_of(name: str) -> str | None:
     pieces = name.split(".")
-    if pieces[0] == "launch":
-        return "launch"
+    if pieces[0] in OUTSIDE:
+        return pieces[0]
     return pieces[1] if pieces[0] == "inbol" and len(pieces) > 1 else None
 
 

@@ -15,7 +15,8 @@ from launch.costs import GIB, HOLDING, PARTS, Model, advice, changes, cost_lines
 from launch.main import main
 from launch.plan import Node, plan
 
-SEVEN = ("source.path=.",)
+SEVEN = ("source.path=docs",)
+"""Any folder: a plan looks at its pictures alone, and there are none."""
 
 
 def planned(*overrides: str, recipe: str = "inbol-dpo", scale: str = "7b") -> tuple[RunConfig, dict[str, Node], Model]:

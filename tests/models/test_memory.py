@@ -18,10 +18,12 @@ from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
 from memory_script import TARGETS, Measured, micro_batch, tiny_llava
 
+from inbol.models import head
 from inbol.models.architecture import shape_of
 from inbol.models.load import add_lora
 from inbol.models.memory import (
     LIVE,
+    MAX_LOGITS,
     Lengths,
     Shape,
     Tower,
@@ -40,26 +42,26 @@ TOWER = Tower(hidden=8, intermediate=16, layers=3, heads=2, kv_heads=1, head_dim
 SHAPE = Shape(
     parameters=1000, vision_parameters=200, largest_layer=100, text=TOWER, vision=TOWER, vocab=50, adapters={"q_proj": 48, "up_proj": 72}
 )
-AT = Lengths(trees=2, length=32, image_tokens=16, keep=16, targets=5, patches=17)
+AT = Lengths(trees=2, length=32, image_tokens=16, targets=5, patches=17)
 HOW = Training(
     trained=800, ranks=1, zero_stage=2, item=4, accumulation=4, gradient_checkpointing=False, offload_optimizer=False, vision_trained=False
 )
 
 
 def test_a_layer_by_hand() -> None:
-    """h 8, q 8, m 16, T 32: 6x8 + 4x8 + 4x16 + 32 = 176 numbers of 4 bytes and 2 heads of 4 bytes, for 2 x 32 tokens; in bf16 192 of 2."""
-    assert layer_activations(TOWER, rows=2, length=32, item=4) == 64 * (176 * 4 + 8)
-    assert layer_activations(TOWER, rows=2, length=32, item=2) == 64 * (192 * 2 + 8)
+    """h 8, q 8, m 16: 6x8 + 5x8 + 4x16 = 152 numbers of 4 bytes and 2 heads of 4 bytes, for 2 x 32 tokens; in bf16 168 of 2."""
+    assert layer_activations(TOWER, rows=2, length=32, item=4) == 64 * (152 * 4 + 8)
+    assert layer_activations(TOWER, rows=2, length=32, item=2) == 64 * (168 * 2 + 8)
     normed = replace(TOWER, qk_norm=True)  # q + kv = 12 numbers, twice in fp32, three times 2 bytes in bf16
-    assert layer_activations(normed, rows=2, length=32, item=4) == 64 * ((176 + 24) * 4 + 8)
-    assert layer_activations(normed, rows=2, length=32, item=2) == 64 * ((192 + 36) * 2 + 8)
+    assert layer_activations(normed, rows=2, length=32, item=4) == 64 * ((152 + 24) * 4 + 8)
+    assert layer_activations(normed, rows=2, length=32, item=2) == 64 * ((168 + 36) * 2 + 8)
 
 
 def test_logits_by_hand() -> None:
-    """32 kept positions and 10 targets, 50 words. fp32: 6,400 + 2,000 + 2,000 forward, more than backward; bf16: 3,200 + 1,000 + 4,000."""
-    assert logits_bytes(SHAPE, AT, item=4) == 6400 + 2000 + 2000
-    assert logits_bytes(SHAPE, AT, item=2) == 3200 + 1000 + 2000 + 2000
-    assert logits_bytes(SHAPE, replace(AT, keep=5), item=2) == 10 * 50 * 12  # where nearly all kept positions are targets, backward counts
+    """10 targets, 50 words: the backward pass has 500 log-probabilities and two gradients. Above the limit, a piece of them at a time."""
+    assert MAX_LOGITS == head.MAX_LOGITS
+    assert logits_bytes(SHAPE, AT, item=4) == logits_bytes(SHAPE, AT, item=2) == 500 * 12
+    assert logits_bytes(replace(SHAPE, vocab=MAX_LOGITS // 2), AT, item=2) == MAX_LOGITS * 12
 
 
 def test_states_by_hand() -> None:
@@ -158,7 +160,7 @@ def test_activations_are_what_autograd_keeps(dtype: torch.dtype, lora: bool) -> 
 def lengths(batch: Any) -> Lengths:
     """What the arithmetic is told of a collated batch; pictures of 64 x 64 in patches of 8."""
     trees, length = batch.inputs["input_ids"].shape
-    return Lengths(trees=trees, length=length, image_tokens=64, keep=batch.keep, targets=len(batch.targets) // trees, patches=65)
+    return Lengths(trees=trees, length=length, image_tokens=64, targets=len(batch.targets) // trees, patches=65)
 
 
 def free_port() -> int:

@@ -12,6 +12,8 @@ BUCKET = 500_000_000
 """Numbers in one bucket of gradients at most (`training/engine.py` sets it)."""
 LIVE = 1_000_000_000
 """Parameters that ZeRO-3 keeps gathered at most, and that it updates at once (DeepSpeed's defaults)."""
+MAX_LOGITS = 2**26
+"""Logits held at once at most (`models/head.py`, which a test holds to this)."""
 FP32 = 4
 
 
@@ -83,8 +85,6 @@ class Lengths:
     """T of `models/tree.py`: tokens of a row, padding included."""
     image_tokens: int
     """Of them, the image's."""
-    keep: int
-    """Positions of a row whose logits are computed."""
     targets: int
     """Response tokens of a row: logits that enter the loss."""
     patches: int
@@ -142,18 +142,18 @@ def layer_activations(tower: Tower, *, rows: int, length: int, item: int) -> int
     Autograd keeps, per token, with h = hidden, m = intermediate, q = heads x head_dim:
 
     - two RMS norms: input, normed input, output: 3 h each. In bf16 the norm's input is kept as an fp32 copy, so 4 h + 2 h + 2 h bytes
-    - attention: queries, keys, values (repeated to all heads below a mask), output: 4 q, and a log-sum-exp of 4 bytes per head
-    - its mask: sdpa turns the boolean [T, T] into numbers, anew in every layer: T
+    - attention, split at the end of the shared prefix (`models/attention.py`): queries, keys, values (repeated to all heads below a mask),
+      outputs of both parts and of the whole: 5 q, and a log-sum-exp of 4 bytes per head
     - the gated MLP: gate, silu(gate), up, their product: 4 m
 
-    which is (6 h + 4 q + 4 m + T) x 4 bytes in fp32 and (8 h + 4 q + 4 m + T) x 2 bytes in bf16. With norms of queries and keys (Qwen3),
+    which is (6 h + 5 q + 4 m) x 4 bytes in fp32 and (8 h + 5 q + 4 m) x 2 bytes in bf16. With norms of queries and keys (Qwen3),
     input and normed input of both: 2 (q + kv) numbers in fp32, 3 (q + kv) in bf16. Attention's probabilities are not kept: sdpa is flash on
     CPUs and memory-efficient on GPUs.
 
     LoRA keeps as much, within a few percent: a frozen weight drops its norm's copy, an adapter keeps r numbers.
     """
     h, q, m = tower.hidden, tower.q, tower.intermediate
-    numbers = (6 if item == FP32 else 8) * h + 4 * q + 4 * m + length
+    numbers = (6 if item == FP32 else 8) * h + 5 * q + 4 * m
     if tower.qk_norm:
         numbers += (2 if item == FP32 else 3) * (q + tower.kv)
     return rows * length * (numbers * item + FP32 * tower.heads)
@@ -162,26 +162,29 @@ def layer_activations(tower: Tower, *, rows: int, length: int, item: int) -> int
 def text_activations(shape: Shape, at: Lengths, *, item: int, gradient_checkpointing: bool) -> int:
     """Bytes that the language model and the projector keep for the backward pass.
 
-    With checkpointing, the input of every layer and one layer in full, which is recomputed. Beside the layers: the last norm, and the
-    projector's input, hidden layer and activation per image token.
+    With checkpointing, the input of every layer and one layer in full, which is recomputed. Beside the layers: the mask of the rows after
+    the image, once for all of them, the last norm, and the projector's input, hidden layer and activation per image token.
     """
     tower, tokens = shape.text, at.trees * at.length
     layer = layer_activations(tower, rows=at.trees, length=at.length, item=item)
     layers = tower.layers * tokens * tower.hidden * item + layer if gradient_checkpointing else tower.layers * layer
     norm = tokens * tower.hidden * (3 * FP32 if item == FP32 else 8)
     projector = at.trees * at.image_tokens * (shape.vision.hidden + 2 * tower.hidden) * item
-    return layers + norm + projector
+    mask = at.trees * (at.length - at.image_tokens) * at.length * item
+    return layers + mask + norm + projector
 
 
 def logits_bytes(shape: Shape, at: Lengths, *, item: int) -> int:
     """Bytes of the logits at their worst moment, beside all activations.
 
-    Forward: logits of the kept positions (a bytes each), those of the response tokens picked from them (a), as fp32 (4, only in bf16) and
-    as log-probabilities (4). Backward: log-probabilities and two gradients of their size (12), then the kept positions' gradient.
+    The head sees response positions alone (`models/head.py`). Forward: their logits (a bytes each), as fp32 (4, only in bf16) and as
+    log-probabilities (4). Backward: log-probabilities and two gradients of their size (12). Above `MAX_LOGITS` they are made in pieces of
+    at most so many, of which one is there at a time.
     """
-    kept, picked = at.trees * at.keep * shape.vocab, at.trees * at.targets * shape.vocab
-    forward = kept * item + picked * (item + FP32 + (0 if item == FP32 else FP32))
-    return max(forward, 3 * FP32 * picked, kept * item + 2 * item * picked)
+    rows = at.trees * at.targets
+    picked = min(rows * shape.vocab, max(MAX_LOGITS, shape.vocab))
+    forward = picked * (item + FP32 + (0 if item == FP32 else FP32))
+    return max(forward, 3 * FP32 * picked)
 
 
 def vision_bytes(shape: Shape, at: Lengths, *, item: int, trained: bool) -> int:
