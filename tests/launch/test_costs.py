@@ -100,7 +100,7 @@ def test_changes_come_in_order() -> None:
 def test_every_model_plans(name: str) -> None:
     lines = printed(f"model={name}", gpu_memory=80)
     assert "billion parameters" in "\n".join(lines) and len(table(lines)) == 5
-    assert any("does not run on prefix trees" in line for line in lines) == (name != "llava-1.5-7b")
+    assert not any("is not supported" in line for line in lines)
     assert compose_run("inbol-dpo", "7b", [*SEVEN, f"model={name}"]).base.kind == "pretrained"
 
 
@@ -110,13 +110,13 @@ def test_the_old_name_of_the_scale_is_the_same_run() -> None:
     assert new.deepspeed.gradient_checkpointing and new.sft.optim.global_batch == 64 and new.sft.optim.micro_batch == 2
 
 
-def test_the_tiny_run_is_counted() -> None:
+def test_the_tiny_run_is_counted(tmp_path: Path) -> None:
     """1,200 images, 16 a step, 6 epochs: at most 450 steps; soft SFT has 2 x 6 + 5 responses of 12 tokens on 11 questions of 20, and 64 of
-    the image: 488 tokens, 496 in steps of 16."""
-    run, nodes, model = planned(scale="tiny")
+    the image: 488 tokens."""
+    run, nodes, model = planned(f"runs_dir={tmp_path}", scale="tiny")
     assert steps(run, nodes["sft"]) == "at most 450" and steps(run, nodes["dpo"]) == "at most 75"
     at = lengths(run, "sft", model, 8)
-    assert (at.length, at.targets, at.keep) == (496, 17 * 12, 496 - 80)
+    assert (at.length, at.targets) == (488, 17 * 12)
     assert list(table(printed(scale="tiny"))) == ["base", "sample", "sft", "reference", "dpo", "predict"]
     assert lengths(compose_run("plain-sft", "tiny"), "sft", model, 8).targets == 6 * 12
 
