@@ -63,7 +63,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     return json.loads((only(folder) / "manifest.json").read_text())
 
 
-@pytest.mark.families
+@pytest.mark.heavy
 @pytest.mark.timeout(2 * SECONDS + 60)
 @pytest.mark.parametrize("zero", ZERO)
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +80,7 @@ def test_every_stage_runs_on_every_family(name: str, zero: str, runs: dict[str, 
     assert "CA-DPO" in (only(folder / "report") / "table.md").read_text()
 
 
-@pytest.mark.families
+@pytest.mark.heavy
 @pytest.mark.timeout(2 * SECONDS + 60)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_zero_stage_does_not_change_the_base(name: str, runs: dict[str, Path]) -> None:
