@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import families
 import pytest
 
-from inbol.training.checkpoints import COMPLETE, last_complete, write_marker
+from inbol.training.checkpoints import COMPLETE, copy_processor, last_complete, write_marker
 
 
 @pytest.fixture
@@ -38,3 +39,16 @@ def test_nothing_complete_is_none(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-3" / f".{COMPLETE}.1.part").write_text("")
     assert last_complete(tmp_path, remove_others=True) is None
     assert not (tmp_path / "checkpoint-3").exists()
+
+
+def test_a_processor_is_copied_as_it_is(tmp_path: Path) -> None:
+    """All files of a real-format processor and its video part, which is never loaded; nothing of the model."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    target.mkdir()
+    families.model("qwen3_vl").save_pretrained(source)
+    families.processor("qwen3_vl").save_pretrained(source)
+    (source / "video_preprocessor_config.json").write_text('{"fps": 2}')
+    copied = copy_processor(source, target)
+    model = {"config.json", "generation_config.json", "model.safetensors"}
+    assert set(copied) == {path.name for path in source.iterdir()} - model >= {"video_preprocessor_config.json", "tokenizer.json"}
+    assert all((source / name).read_bytes() == (target / name).read_bytes() for name in copied)

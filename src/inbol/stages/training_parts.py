@@ -68,6 +68,8 @@ class Start:
     tracker: Tracker
     facts: dict[str, Any]
     """For the manifest."""
+    parent: Path | None = None
+    """The checkpoint that training began from, whose processor the new one gets as it is."""
     merge_into: str | None = None
     """With LoRA, the checkpoint that the adapters are merged into at the end."""
 
@@ -88,6 +90,7 @@ def prepare(job: Job, optim: OptimConfig, peft: PeftConfig, deepspeed: DeepSpeed
         rank=rank,
         world_size=world_size,
         tracker=stage_tracker(job, rank),
+        parent=checkpoint,
         merge_into=str(checkpoint) if peft.kind == "lora" else None,
         facts={"peft": peft.kind, "frozen_parameters": frozen},
     )
@@ -99,7 +102,7 @@ def finish_training(job: Job, trainer: Any, start: Start, facts: dict[str, Any])
     write_text(job.out / f"training-{start.rank}.json", json.dumps(facts))
     if start.rank == 0:
         write_text(job.out / "log_history.json", json.dumps(trainer.state.log_history))
-    export(trainer, start.processor, job.out / "checkpoint", base=start.merge_into)
+    export(trainer, start.parent or start.processor, job.out / "checkpoint", base=start.merge_into)
     if start.rank == 0:
         shutil.rmtree(job.out / "trainer", ignore_errors=True)  # checkpoints to resume from: many times the model, needed no more
     start.tracker.finish()

@@ -11,6 +11,11 @@ import torch.distributed as dist
 from inbol.shards.files import write_text
 
 COMPLETE = "COMPLETE"
+PROCESSOR_FILES = (
+    "*processor_config.json", "chat_template*", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt",
+    "*.model",
+)  # fmt: skip
+"""Files of a checkpoint that are its processor's, by pattern."""
 
 
 def write_marker(folder: Path) -> None:
@@ -28,12 +33,13 @@ def last_complete(folder: Path, *, remove_others: bool) -> Path | None:
     return found[max(complete)] if complete else None
 
 
-def export(trainer: Any, processor: Any, folder: Path, *, base: str | None = None) -> None:
+def export(trainer: Any, processor: Any | Path, folder: Path, *, base: str | None = None) -> None:
     """Write the trained model as a Hugging Face folder with its processor; whole or absent. Called by all ranks.
 
     Args:
         trainer: after `run()`. Under ZeRO-3 the weights are gathered.
-        processor: saved beside the model.
+        processor: saved beside the model; or the checkpoint whose processor's files are copied as they are, the video part included, which
+            is never loaded here.
         folder: must not exist yet.
         base: with LoRA, the checkpoint that the adapters are merged into.
     """
@@ -48,11 +54,22 @@ def export(trainer: Any, processor: Any, folder: Path, *, base: str | None = Non
     if trainer.is_world_process_zero():
         if base is not None:
             _merge_adapters(part, base)
-        processor.save_pretrained(str(part))
+        if isinstance(processor, Path):
+            copy_processor(processor, part)
+        else:
+            processor.save_pretrained(str(part))
         (part / "training_args.bin").unlink(missing_ok=True)  # a pickle; nothing needs it
         part.rename(folder)
     if trainer.args.world_size > 1:
         dist.barrier()
+
+
+def copy_processor(source: Path, target: Path) -> list[str]:
+    """Copy a checkpoint's processor; returns the names of its files."""
+    names = sorted({path.name for pattern in PROCESSOR_FILES for path in source.glob(pattern)})
+    for name in names:
+        shutil.copyfile(source / name, target / name)
+    return names
 
 
 def _merge_adapters(part: Path, base: str) -> None:
