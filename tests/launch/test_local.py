@@ -175,6 +175,7 @@ if __name__ == "__main__":
     # As the launcher of the test above: `python test_local.py <kind> <root>`.
     from launch.main import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background with SIGINT ignored
     processes.MODULE = "fake_stages"
     hanging = node(Path(sys.argv[2]), sys.argv[1], "a", "hang")
     import launch.main
