@@ -199,3 +199,12 @@ def test_a_mask_for_the_queries_after_the_prefix_is_enough(name: str, tmp_path: 
     for key, parameter in loaded.named_parameters():
         if key in grads:
             assert float((parameter.grad - grads[key]).norm()) <= 1e-4 * float(grads[key].norm()) + 1e-6, key
+
+
+@every_family
+@pytest.mark.parametrize("answer", ["end", "m", "i", "|", "assistant", "user", "USER", "a"])
+def test_an_answer_that_occurs_in_the_template_is_still_itself(name: str, answer: str) -> None:
+    """Its tokens are the answer's and the end's, nothing of the template's; LLaVA-OneVision's ends in "<|im_end|>"."""
+    encoder = TreeCollator(families.processor(name)).encoder
+    *ids, end = encoder.response_ids(answer)
+    assert encoder.decode(ids) == answer and end == encoder.eos_token_id

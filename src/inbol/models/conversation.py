@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+MARK = "\N{SYMBOL FOR UNIT SEPARATOR}"
+"""A response that occurs in no chat template: what a template puts behind a response stands behind it."""
+
 
 class ConversationEncoder:
     """Turns questions and responses into token ids by the processor's own chat template, each distinct text once.
@@ -49,7 +52,7 @@ class ConversationEncoder:
         if response not in self._response:
             before, whole = self.render("?"), self.render("?", response)
             if not whole.startswith(before):  # LLaVA-OneVision's template; what is learnt must follow what is asked when decoding
-                whole = before + response + whole[whole.rindex(response) + len(response) :]
+                whole = before + response + self.render("?", MARK).partition(MARK)[2]
             prompt, full = self._ids(before), self._ids(whole)
             if full[: len(prompt)] != prompt:
                 raise ValueError(
