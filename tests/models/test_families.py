@@ -11,11 +11,13 @@ import torch
 import toy
 from PIL import Image
 
+from inbol.config.training import TINY_FAMILIES, PeftConfig
 from inbol.models import head
 from inbol.models.attention import splits_masks
 from inbol.models.families import FAMILIES, family_of_model, family_of_processor
 from inbol.models.generate import decode_trees
 from inbol.models.load import add_lora, freeze_vision_tower, load_model, load_processor
+from inbol.models.tiny_families import BLUEPRINTS
 from inbol.models.tree import Branch, Tree, TreeCollator, response_logps
 
 every_family = pytest.mark.parametrize("name", families.NAMES)
@@ -129,10 +131,10 @@ def test_the_tower_freezes_and_adapters_go_into_the_language_model_alone(name: s
     frozen = {key for key, parameter in made.named_parameters() if not parameter.requires_grad}
     assert frozen and all(family.in_tower(key) for key in frozen)
     assert any(part in key for key, p in made.named_parameters() if p.requires_grad for part in family.projector)
-    adapted = add_lora(families.model(name), r=2, alpha=4, dropout=0.0, target_modules=family.lora_targets)
+    adapted = add_lora(families.model(name), r=2, alpha=4, dropout=0.0, target_modules=PeftConfig().target_modules)
     names = [key for key, _ in adapted.named_parameters() if "lora_" in key]
     layers = adapted.config.text_config.num_hidden_layers
-    assert len(names) == layers * len(family.lora_targets) * 2
+    assert len(names) == layers * len(PeftConfig().target_modules) * 2
     assert not any(family.beside_language(key) for key in names)
     batch = TreeCollator(families.processor(name))(families.trees())
     torch.testing.assert_close(response_logps(adapted.eval(), batch)[0], response_logps(families.model(name), batch)[0])
@@ -208,3 +210,8 @@ def test_an_answer_that_occurs_in_the_template_is_still_itself(name: str, answer
     encoder = TreeCollator(families.processor(name)).encoder
     *ids, end = encoder.response_ids(answer)
     assert encoder.decode(ids) == answer and end == encoder.eos_token_id
+
+
+def test_the_configuration_names_every_family() -> None:
+    """It must not import torch to know them."""
+    assert set(TINY_FAMILIES) == set(FAMILIES) == {"llava", *BLUEPRINTS}

@@ -7,10 +7,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from inbol.models.families import family_of_model
 from inbol.models.memory import Shape, Tower
-
-VISION = ("vision_tower", "vision_model", "visual")
-"""What the vision tower is called, by family."""
 
 
 def published(family: str, *, text: dict[str, Any], vision: dict[str, Any], more: dict[str, Any]) -> Any:
@@ -31,18 +29,19 @@ def published(family: str, *, text: dict[str, Any], vision: dict[str, Any], more
 
 
 def shape_of(config: Any) -> Shape:
-    """The shape of the model that a `transformers` vision-language configuration describes."""
+    """The shape of the model that a `transformers` vision-language configuration describes. Raises ValueError for an unsupported family."""
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
     model.tie_weights()
+    family = family_of_model(model)
     adapters: dict[str, int] = {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and "layers." in name and not any(part in name for part in VISION):
+        if isinstance(module, torch.nn.Linear) and "layers." in name and not family.beside_language(f"{name}."):
             last = name.split(".")[-1]
             adapters[last] = adapters.get(last, 0) + module.in_features + module.out_features
     return Shape(
         parameters=sum(p.numel() for p in model.parameters()),
-        vision_parameters=sum(p.numel() for name, p in model.named_parameters() if any(part in name for part in VISION)),
+        vision_parameters=sum(p.numel() for name, p in model.named_parameters() if family.in_tower(name)),
         largest_layer=max(sum(p.numel() for p in module.parameters(recurse=False)) for module in model.modules()),
         text=_tower(config.text_config, qk_norm=any(name.endswith("self_attn.q_norm") for name, _ in model.named_modules())),
         vision=_tower(config.vision_config),

@@ -13,8 +13,6 @@ from typing import Any
 from torch import Tensor
 from transformers import ProcessorMixin
 
-LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -32,8 +30,6 @@ class Family:
     """Parts of parameter names that make the projector, which is no part of the tower even where its names lie below it."""
     axes: int = 1
     """Position ids of a token: 1, or 3 where rotary embeddings run over time, height and width (mrope)."""
-    lora_targets: tuple[str, ...] = LLAMA_LINEARS
-    """Linear layers of the language model that LoRA usually adapts."""
 
     def in_tower(self, name: str) -> bool:
         """Whether a parameter or module of this name belongs to the vision tower."""
