@@ -176,7 +176,7 @@ def test_unknown_families_are_named() -> None:
 
 def test_a_picture_of_another_size_has_a_prefix_of_its_own() -> None:
     collator = TreeCollator(families.processor("llava_onevision"))
-    small, wide = (collator.length(Tree(Image.new("RGB", size), (Branch("?", ("a",)),))) for size in ((64, 64), (32, 32)))
+    small, wide = (collator([Tree(Image.new("RGB", size), (Branch("?", ("a",)),))]).tokens for size in ((64, 64), (32, 32)))
     assert small != wide
 
 
@@ -190,7 +190,7 @@ def test_a_mask_for_the_queries_after_the_prefix_is_enough(name: str, tmp_path: 
     collator = TreeCollator(families.processor(name))
     pictured = families.trees()[:2]
     batch = collator(pictured)
-    assert batch.shared == min(collator.length(Tree(tree.image, (Branch("?"),))) for tree in pictured) - len(
+    assert batch.shared == min(collator([Tree(tree.image, (Branch("?"),))]).tokens for tree in pictured) - len(
         collator.encoder.suffix_ids("?")
     )
     assert collator(families.trees()).shared == 0  # a tree without a picture has nothing before its question

@@ -8,7 +8,7 @@ import torch
 import toy
 
 from inbol.models.load import add_lora
-from inbol.models.tree import Branch, Tree, TreeCollator
+from inbol.models.tree import LENGTH_STEP, TreeCollator
 from inbol.training.objectives import SftObjective
 from inbol.training.stream import Visit
 from inbol.training.throughput import Counts, flops_per_token, peak_flops, peak_memory_gb, rates
@@ -54,14 +54,16 @@ def test_adapters_cost_little_and_save_the_frozen_gradients() -> None:
 
 
 def test_a_batch_counts_its_tokens_and_its_padding() -> None:
-    """One tree alone fills its row up to the rounding to 16; its tokens are prefix, prompts, and responses without their ends."""
+    """One tree alone fills its row up to the next eight; its tokens are prefix, prompts, and responses without their ends."""
     collator = TreeCollator(toy.processor())
     objective = SftObjective(toy.sft_examples(), toy.image, collator)
     batch = objective.collate([Visit(1, 0, True)])
-    counts = objective.counts(batch)
-    examples = objective.groups[1]
-    branches = {e.prompt: tuple(x.target for x in examples if x.prompt == e.prompt) for e in examples}
-    tree = Tree(toy.image(examples[0].image_key), tuple(Branch(prompt, targets) for prompt, targets in branches.items()))
-    assert counts == Counts(len(examples), collator.length(tree), batch.trees.inputs["input_ids"].numel())
-    assert counts.tokens == int(batch.trees.inputs["attention_mask"].any(2).sum()) - (counts.slots - counts.tokens)
-    assert 0 <= counts.slots - counts.tokens < 16
+    encoder, examples = collator.encoder, objective.groups[1]
+    whole = toy.processor()(text=[encoder.render("?")], images=[toy.image("red")], add_special_tokens=False)["input_ids"][0]
+    prefix = len(whole) - len(encoder.suffix_ids("?"))
+    prompts = sum(len(encoder.suffix_ids(prompt)) for prompt in {example.prompt for example in examples})
+    responses = sum(len(encoder.response_ids(example.target)) - 1 for example in examples)
+    tokens = prefix + prompts + responses
+    assert objective.counts(batch) == Counts(len(examples), tokens, -(-tokens // LENGTH_STEP) * LENGTH_STEP)
+    two = objective.counts(objective.collate([Visit(0, 0, True), Visit(1, 0, True)]))
+    assert two.tokens > tokens and two.samples == len(examples) + len(objective.groups[0]) and two.slots % 2 == 0

@@ -153,15 +153,6 @@ class TreeCollator:
             shared=min(tree.branch.index(0) if tree.prompt_ends else len(tree.ids) for tree in laid) if len(rows) == len(laid) else 0,
         )
 
-    def length(self, tree: Tree) -> int:
-        """Tokens of a tree."""
-        prefix = len(self._prefix_of(tree.image)[0]) if tree.image is not None else 0
-        shown, encoder = tree.image is not None, self.encoder
-        return prefix + sum(
-            len(encoder.suffix_ids(branch.prompt, image=shown)) + sum(len(encoder.response_ids(text)) - 1 for text in branch.responses)
-            for branch in tree.branches
-        )
-
     def _prefix_of(self, image: Image.Image) -> tuple[list[int], list[list[int]], int]:
         """(token ids up to where the question starts, their positions by axis, the position that follows); they depend on the image's size
         alone."""
