@@ -110,10 +110,10 @@ def test_the_old_name_of_the_scale_is_the_same_run() -> None:
 
 
 def test_the_tiny_run_is_counted(tmp_path: Path) -> None:
-    """1,200 images, 16 a step, 6 epochs: at most 450 steps; soft SFT has 2 x 6 + 5 responses of 12 tokens on 11 questions of 20, and 64 of
+    """1,200 images, 16 a step, 9 epochs: at most 675 steps; soft SFT has 2 x 6 + 5 responses of 12 tokens on 11 questions of 20, and 64 of
     the image: 488 tokens."""
     run, nodes, model = planned(f"runs_dir={tmp_path}", scale="tiny")
-    assert steps(run, nodes["sft"]) == "at most 450" and steps(run, nodes["dpo"]) == "at most 75"
+    assert steps(run, nodes["sft"]) == "at most 675" and steps(run, nodes["dpo"]) == "at most 75"
     at = lengths(run, "sft", model, 8)
     assert (at.length, at.targets) == (488, 17 * 12)
     assert list(table(printed(scale="tiny"))) == ["base", "sample", "sft", "reference", "dpo", "predict"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from inbol.shards.order import epoch_order, padded, positions, samples_at, step_slice, steps_per_epoch
+from inbol.shards.order import Shuffle, at_places, epoch_order, padded, positions, samples_at, step_slice, steps_per_epoch
 
 LAYOUTS = [(world, accumulation) for world in (1, 2, 3, 4) for accumulation in (1, 2) if 24 % (world * accumulation) == 0]
 
@@ -75,3 +79,68 @@ def test_a_layout_that_does_not_divide_is_refused() -> None:
         positions(0, 0, 2, global_batch=8, world_size=2, accumulation=1)
     with pytest.raises(ValueError, match="no samples"):
         samples_at(np.arange(2), n=0, seed=0, global_batch=2)
+
+
+def test_a_window_by_hand() -> None:
+    """10 samples in blocks of 3 (the last has one) and windows of two blocks: places 0-5 are a permutation of two whole blocks, or 0-3
+    of a whole one and the short one."""
+    shuffle = Shuffle(block=3, window=6)
+    order = at_places(np.arange(10), n=10, seed=4, epoch=0, shuffle=shuffle).tolist()
+    blocks = epoch_order(4, 4, 0).tolist()
+    first = sorted(sample for block in blocks[:2] for sample in range(3 * block, min(3 * block + 3, 10)))
+    assert sorted(order[: len(first)]) == first
+    assert sorted(order) == list(range(10))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    n=st.integers(1, 500),
+    block=st.integers(1, 20),
+    windows=st.integers(1, 6),
+    seed=st.integers(0, 9),
+    world=st.sampled_from([1, 2, 3, 4, 6]),
+    accumulation=st.sampled_from([1, 2, 4]),
+    size=st.integers(1, 3),
+    start=st.floats(0, 1),
+)
+def test_any_layout_reads_the_same_sequence_from_any_point(
+    n: int, block: int, windows: int, seed: int, world: int, accumulation: int, size: int, start: float
+) -> None:
+    """Coverage is exact, the order does not depend on ranks, micro-batches or the point of resuming, and positions are arithmetic."""
+    shuffle, batch = Shuffle(block, block * windows), 24 * size
+    steps = steps_per_epoch(n, batch)
+
+    def sequence(world: int, accumulation: int, first: int) -> list[tuple[int, bool]]:
+        items = []
+        for step in range(first, 2 * steps):
+            for micro in range(accumulation):
+                for rank in range(world):
+                    places = positions(step, micro, rank, global_batch=batch, world_size=world, accumulation=accumulation)
+                    assert places[0] == step * batch + (micro * world + rank) * len(places)
+                    indices, real = samples_at(places, n=n, seed=seed, global_batch=batch, shuffle=shuffle)
+                    items += list(zip(indices.tolist(), real.tolist(), strict=True))
+        return items
+
+    whole = sequence(1, 1, 0)
+    for epoch in range(2):
+        items = whole[epoch * steps * batch : (epoch + 1) * steps * batch]
+        assert sorted(index for index, real in items if real) == list(range(n))
+    if 24 % (world * accumulation) == 0:
+        resumed = round(start * (2 * steps - 1))
+        assert sequence(world, accumulation, resumed) == whole[resumed * batch :]
+
+
+def test_a_billion_samples_are_planned_at_once() -> None:
+    """10^5 shards x 10^4 samples over 1,024 ranks; `make bench BENCH=plan` measures it, this bound is a wide one."""
+    n, batch, shuffle = 10**9, 1024 * 8, Shuffle(1000, 2**20)
+    start = time.perf_counter()
+    for step in (0, steps_per_epoch(n, batch) // 2, steps_per_epoch(n, batch) - 1):
+        places = positions(step, 0, 1023, global_batch=batch, world_size=1024, accumulation=1)
+        indices, _ = samples_at(places, n=n, seed=0, global_batch=batch, shuffle=shuffle)
+        assert len(set(indices.tolist())) == 8
+    assert time.perf_counter() - start < 10
+
+
+def test_a_shuffle_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="block 4 and window 2"):
+        Shuffle(4, 2)

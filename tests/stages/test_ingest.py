@@ -15,9 +15,12 @@ from PIL import Image
 import inbol
 from inbol.config.data import DegradationLevel, SourceConfig
 from inbol.config.stages import IngestStage
+from inbol.shards.quarantine import QUARANTINE, TooManyBad, read_quarantine
 from inbol.shards.reader import ImageStore, read_shard, shard_names
+from inbol.shards.writer import write_shard
 from inbol.stages import ingest
 from inbol.stages.job import Job
+from tests.fakes.shards import foreign, png, sample, write_tar
 
 
 def _job(out: Path, source: SourceConfig) -> Job:
@@ -111,3 +114,50 @@ def test_the_stage_does_not_import_torch() -> None:
     code = "import sys, inbol.stages.ingest; sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'webdataset')))"
     path = {"PYTHONPATH": str(Path(inbol.__file__).parents[1])}
     assert subprocess.run([sys.executable, "-c", code], check=False, env=os.environ | path).returncode == 0
+
+
+def _shards(**more: object) -> SourceConfig:
+    return SourceConfig(name="shards", align_train_images=1, test_images=1, images_per_shard=2, **more)  # type: ignore[arg-type]
+
+
+def test_other_peoples_shards_are_copied_and_the_bad_ones_set_aside(tmp_path: Path) -> None:
+    """Four images of two data sets, one of them without an answer: three are written, and the fourth stands in the quarantine."""
+    write_tar(tmp_path / "a" / "x.tar", [*foreign(["1", "2"], split="test"), ("3.png", png()), ("3.json", b'{"question": "what?"}')])
+    write_tar(tmp_path / "b" / "x.tar", foreign(["1"], split="align-train"))
+    parts = {"coco": str(tmp_path / "a"), "viz": str(tmp_path / "b")}
+    out = tmp_path / "out"
+    with pytest.raises(TooManyBad, match=r"1 of 4 samples .*tolerates 0(.|\n)*sample '3': lacks answers"):
+        ingest.run(_job(out, _shards(parts=parts)))
+    assert [path.name for path in out.glob("*.tar")] == []
+    facts = ingest.run(_job(out, _shards(parts=parts, max_bad_share=0.25)))
+    assert facts["images"] == {"align-train": 1, "test": 2}
+    assert (facts["shards_read"], facts["quarantined"]) == (2, 1)
+    assert [problem.key for problem in read_quarantine(out / QUARANTINE)] == ["3"]
+    store = ImageStore(out)
+    assert store.image_keys("test") == ["coco-1", "coco-2"]
+    assert store.size("viz-1") == (8, 6)
+
+
+def test_shards_of_our_own_format_are_linked(tmp_path: Path) -> None:
+    for number in range(2):
+        write_shard(tmp_path / "far" / f"s{number}.tar", [sample(number * 10 + n) for n in range(3)])
+    out = tmp_path / "out"
+    facts = ingest.run(_job(out, _shards(path=str(tmp_path / "far"), link=True)))
+    assert facts["images"] == {"test": 6}
+    assert facts["shards_linked"] == 2
+    assert shard_names(out) == ["test-000000", "test-000001"]
+    assert not list(out.glob("*.tar"))
+    store = ImageStore(out)
+    assert store["test-11"] == png(11)
+    assert [s.key for s in read_shard(out, "test-000001")] == ["test-10", "test-11", "test-12"]
+    os.truncate(tmp_path / "far" / "s1.tar", 1024)
+    with pytest.raises(ValueError, match=r"s1\.tar: has 1024 bytes, and had \d+ when it was linked"):
+        ImageStore(out)["test-11"]
+
+
+def test_what_cannot_be_linked_is_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", foreign(["1"]))
+    with pytest.raises(ValueError, match=r"a\.tar: sample '1'.*set source.link=false"):
+        ingest.run(_job(tmp_path / "out", _shards(path=str(tmp_path), link=True)))
+    with pytest.raises(ValueError, match="the output of a command cannot be linked"):
+        ingest.run(_job(tmp_path / "out", _shards(path="pipe:cat a.tar", link=True)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 from inbol.config.checks import at_least, one_of, positive, within
 from inbol.contracts import UNSOLVABLE_KINDS
@@ -33,9 +34,16 @@ class SourceConfig:
     """Which raw data set is ingested, and how it is split."""
 
     name: str
-    """`easy-vqa` (embedded) or `local` (a folder with `questions.jsonl` and images)."""
+    """`easy-vqa` (embedded), `local` (a folder with `questions.jsonl` and images) or `shards` (WebDataset tar files)."""
     path: str = ""
-    """Folder of a `local` source; empty otherwise."""
+    """`local`: the folder. `shards`: a folder, a glob, or an address with ranges, `s3://bucket/train-{000..127}.tar`; http(s), s3, gs and
+    hf are read through a cache on the node, `pipe:<command>` runs the command. Empty otherwise."""
+    parts: dict[str, str] = field(default_factory=dict)
+    """`shards`: several data sets, address by name; the name goes before every key and can be given a weight (`optim.mix`)."""
+    link: bool = False
+    """`shards`: do not copy shards of this project's own format, but read them where they lie, by index and checksum."""
+    max_bad_share: float = 0.0
+    """`shards`: share of the samples that may be unusable, in [0, 1]; they stand in `quarantine.jsonl`. More stop the run."""
     seed: int = 0
     """Seed of the split and of the degradations; the world stays the same over training seeds."""
     pretrain_images: int = 0
@@ -59,11 +67,17 @@ class SourceConfig:
     """Images in a tar file."""
 
     def __post_init__(self) -> None:
-        one_of("name", self.name, ("easy-vqa", "local"))
+        one_of("name", self.name, ("easy-vqa", "local", "shards"))
         if self.name == "local" and not self.path:
             raise ValueError("path: a local source needs the folder that holds questions.jsonl and the images")
-        for field in ("pretrain_images", "align_train_images", "align_val_images", "test_images"):
-            at_least(field, getattr(self, field), 0)
+        if self.name == "shards" and bool(self.path) == bool(self.parts):
+            raise ValueError("path: the source `shards` needs either path (a folder, glob or address) or parts (addresses by name)")
+        for part in self.parts:
+            if not re.fullmatch(r"[A-Za-z0-9_]+", part):
+                raise ValueError(f"parts: {part!r}: only letters, digits and '_' are allowed in a name, which goes before every key")
+        within("max_bad_share", self.max_bad_share, 0, 1)
+        for name in ("pretrain_images", "align_train_images", "align_val_images", "test_images"):
+            at_least(name, getattr(self, name), 0)
         within("paraphrase_share", self.paraphrase_share, 0, 1)
         at_least("yes_no_per_image", self.yes_no_per_image, 0)
         positive("images_per_shard", self.images_per_shard)

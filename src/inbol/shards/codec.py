@@ -10,9 +10,7 @@ import re
 from typing import Any
 
 from inbol.contracts import SPLITS, VqaSample, from_dict, to_json
-
-IMAGE_FORMATS = ("png", "jpg", "jpeg", "webp")
-"""Extensions of an image member."""
+from inbol.shards.images import IMAGE_FORMATS
 
 _KEY = re.compile(r"[A-Za-z0-9_\-]+")
 

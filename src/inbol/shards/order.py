@@ -3,6 +3,11 @@
 The samples of all epochs form one endless sequence of global positions. An epoch of n samples takes `padded(n)` positions, n rounded up
 to whole global batches; the positions past n repeat samples of the same epoch and are marked not real (they train with weight 0).
 Optimiser step s takes the positions [s * global_batch, (s + 1) * global_batch), so no batch straddles two epochs.
+
+**Shuffle.** Up to `Shuffle.window` samples are permuted as a whole. More are cut into blocks of `Shuffle.block` neighbours; the blocks are
+permuted, and then all samples of as many blocks as fill a window. So a sample may come anywhere in an epoch, two samples of a block come
+within a window of each other, and reads stay within the window / block runs of neighbours that a window is made of. Kept in memory are
+8 bytes for each block of the epoch and for each sample of a window.
 """
 
 from __future__ import annotations
@@ -47,12 +52,64 @@ def spread(global_batch: int, world_size: int, largest_micro: int) -> Layout:
     return Layout(global_batch, world_size, micro)
 
 
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """How far samples are moved; see the module."""
+
+    block: int = 256
+    """Neighbours that stay within a window of each other."""
+    window: int = 2**20
+    """Samples that are permuted among each other, at least `block`."""
+
+    def __post_init__(self) -> None:
+        if self.block < 1 or self.window < self.block:
+            raise ValueError(f"a shuffle needs 1 <= block <= window, got block {self.block} and window {self.window}")
+
+
+WHOLE = Shuffle()
+"""Permutes data of usual size as a whole."""
+
+
 @lru_cache(maxsize=4)
 def epoch_order(n: int, seed: int, epoch: int) -> IntArray:
     """[n] a permutation of 0..n-1, a pure function of its arguments (read-only, cached)."""
     order: IntArray = np.random.default_rng([seed, epoch]).permutation(n).astype(np.int64)
     order.flags.writeable = False
     return order
+
+
+@lru_cache(maxsize=4)
+def _window(n: int, seed: int, epoch: int, shuffle: Shuffle, number: int) -> IntArray:
+    """[<= window] the samples of one window of an epoch, in order."""
+    blocks = epoch_order(-(-n // shuffle.block), seed, epoch)
+    together = shuffle.window // shuffle.block
+    starts = blocks[number * together : (number + 1) * together] * shuffle.block
+    members = (starts[:, None] + np.arange(shuffle.block)).ravel()
+    order: IntArray = np.random.default_rng([seed, epoch, 1, number]).permutation(members[members < n])
+    order.flags.writeable = False
+    return order
+
+
+def at_places(within: IntArray, *, n: int, seed: int, epoch: int, shuffle: Shuffle = WHOLE) -> IntArray:
+    """[m] samples, in 0..n-1, that stand at the places `within` [m], in 0..n-1, of an epoch.
+
+    A pure function whose cost does not depend on the places: the order of the blocks, and the windows that are touched.
+    """
+    if n <= shuffle.window:
+        return epoch_order(n, seed, epoch)[within]
+    blocks = epoch_order(-(-n // shuffle.block), seed, epoch)
+    together = shuffle.window // shuffle.block
+    full = together * shuffle.block
+    # every block is full but the data's last one, so windows behind the one that holds it begin earlier by what it lacks
+    lacking = len(blocks) * shuffle.block - n
+    short = int(np.flatnonzero(blocks == len(blocks) - 1)[0]) // together
+    shifted = np.where(within >= (short + 1) * full - lacking, within + lacking, within)
+    numbers, inside = np.divmod(shifted, full)
+    samples = np.empty(len(within), dtype=np.int64)
+    for number in np.unique(numbers):
+        here = numbers == number
+        samples[here] = _window(n, seed, epoch, shuffle, int(number))[inside[here]]
+    return samples
 
 
 def padded(n: int, global_batch: int) -> int:
@@ -80,7 +137,7 @@ def positions(step: int, micro: int, rank: int, *, global_batch: int, world_size
     return np.arange(start, start + size, dtype=np.int64)
 
 
-def samples_at(places: IntArray, *, n: int, seed: int, global_batch: int) -> tuple[IntArray, NDArray[np.bool_]]:
+def samples_at(places: IntArray, *, n: int, seed: int, global_batch: int, shuffle: Shuffle = WHOLE) -> tuple[IntArray, NDArray[np.bool_]]:
     """(indices [m] in 0..n-1, real [m]) of the samples at global positions `places` [m].
 
     Not real are the repeats that fill an epoch's last batch.
@@ -94,7 +151,7 @@ def samples_at(places: IntArray, *, n: int, seed: int, global_batch: int) -> tup
     epochs, within = np.divmod(places, padded(n, global_batch))
     for epoch in np.unique(epochs):
         here = epochs == epoch
-        indices[here] = epoch_order(n, seed, int(epoch))[within[here] % n]
+        indices[here] = at_places(within[here] % n, n=n, seed=seed, epoch=int(epoch), shuffle=shuffle)
     return indices, within < n
 
 

@@ -1,21 +1,21 @@
-"""Reads shards: their names, their samples in order, and single images by key."""
+"""Reads shards: their names, their samples in order, and single images by key; linked ones through the node's cache."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import tarfile
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from inbol.contracts import VqaSample
+from inbol.shards.cache import ShardCache
 from inbol.shards.codec import decode
+from inbol.shards.index import Indexed, index_path, load_index, read_index
+from inbol.shards.remote import Link, Unreachable, is_remote, link_path, read_link
+from inbol.shards.tar import Problem, read_at, scan
 
 _STEM = re.compile(r"(?P<split>[a-z][a-z\-]*)-\d{6}")
-_MAX_JSON_BYTES = 64 * 2**20
 
 
 def split_of(name: str) -> str:
@@ -31,13 +31,50 @@ def shard_names(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
     Raises:
         ValueError: `folder` does not exist or holds no shard at all.
     """
-    stems = sorted(path.stem for path in folder.glob("*.tar") if _STEM.fullmatch(path.stem))
-    if not stems:
+    stems = {path.name.partition(".")[0] for pattern in ("*.tar", "*.link.json") for path in folder.glob(pattern)}
+    names = sorted(stem for stem in stems if _STEM.fullmatch(stem))
+    if not names:
         raise ValueError(f"{folder} holds no shards (<split>-NNNNNN.tar); has the ingest stage finished there?")
     if splits is None:
-        return stems
+        return names
     wanted = set(splits)
-    return [stem for stem in stems if split_of(stem) in wanted]
+    return [name for name in names if split_of(name) in wanted]
+
+
+def open_shard(folder: Path, name: str, cache: ShardCache | None = None) -> int:
+    """A descriptor of the shard with stem `name`, the caller's to close; a linked one comes through `cache`, or the node's.
+
+    Raises:
+        ValueError: there is no such shard, or it could not be had (`Unreachable`).
+    """
+    path = folder / f"{name}.tar"
+    if not path.exists() and link_path(folder, name).exists():
+        link = read_link(folder, name)
+        if not is_remote(link.url):
+            return _open_local(Path(link.url), link.bytes)
+        cache = cache or ShardCache.of_node()
+        for _ in range(8):
+            try:
+                return os.open(cache.path(link), os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # another process dropped it between the two calls
+        raise ValueError(f"{path}: dropped from the shard cache again and again; INBOL_SHARD_CACHE_GB is too small for this many readers")
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such shard; has the ingest stage finished there?") from None
+
+
+def _open_local(path: Path, size: int) -> int:
+    """A descriptor of a linked file of this machine. Raises ValueError when it is gone or is another one now."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise Unreachable(f"{path}: {error.strerror}; it was linked when the data were ingested") from None
+    if (now := os.fstat(fd).st_size) != size:
+        os.close(fd)
+        raise Unreachable(f"{path}: has {now} bytes, and had {size} when it was linked; ingest it again")
+    return fd
 
 
 def read_shard(folder: Path, name: str) -> Iterator[VqaSample]:
@@ -46,24 +83,16 @@ def read_shard(folder: Path, name: str) -> Iterator[VqaSample]:
     Raises:
         ValueError: a truncated tar, an unknown or missing member, wrong JSON, a member that is not a plain file; names shard and key.
     """
-    path = folder / f"{name}.tar"
-    _check_complete(path)
+    fd = open_shard(folder, name)
     try:
-        with tarfile.open(path, mode="r:") as tar:
-            key, members = "", dict[str, bytes]()
-            for info in tar:
-                current, _, extension = info.name.partition(".")
-                if current != key and members:
-                    yield decode(key, members)
-                    members = {}
-                key = current
-                if extension in members:
-                    raise ValueError(f"sample {key!r}: member .{extension} occurs twice")
-                members[extension] = _read_member(tar, info, extension)
-            if members:
-                yield decode(key, members)
-    except (ValueError, tarfile.TarError, EOFError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        for entry in scan(fd, name):
+            if isinstance(entry, Problem):
+                raise ValueError(f"sample {entry.key!r}: {entry.reason}" if entry.key else entry.reason)
+            yield decode(entry.key, {extension: read_at(fd, place) for extension, place in entry.members.items()})
+    except ValueError as error:
+        raise ValueError(f"{folder / name}.tar: {error}") from None
+    finally:
+        os.close(fd)
 
 
 class ImageStore:
@@ -76,25 +105,45 @@ class ImageStore:
     def __init__(self, folder: Path) -> None:
         """Read the indexes of every shard in `folder`. Raises ValueError for a missing or wrong index and for a key in two shards."""
         self.folder = Path(folder)
-        self._places: dict[str, tuple[str, int, int]] = {}
+        self._places: dict[str, tuple[str, Indexed]] = {}
         self._keys: dict[str, list[str]] = {}
+        self._cache: ShardCache | None = None
+        self._links: dict[str, Link] = {}
         for name in shard_names(self.folder):
-            for key, (offset, size) in _read_index(self.folder / f"{name}.idx.json").items():
-                if key in self._places:
-                    raise ValueError(f"{self.folder}: image {key!r} stands in both {self._places[key][0]} and {name}")
-                self._places[key] = (name, offset, size)
-                self._keys.setdefault(split_of(name), []).append(key)
-        self._open = lru_cache(maxsize=8)(lambda name: _Handle(self.folder / f"{name}.tar"))
+            path = self.folder / f"{name}.tar"
+            if not path.exists():
+                self._links[name] = read_link(self.folder, name)
+            index = read_index(index_path(path)) if name in self._links else load_index(path)
+            for sample in index.samples:
+                if sample.key in self._places:
+                    raise ValueError(f"{self.folder}: image {sample.key!r} stands in both {self._places[sample.key][0]} and {name}")
+                self._places[sample.key] = (name, sample)
+                self._keys.setdefault(split_of(name), []).append(sample.key)
+        self._open = lru_cache(maxsize=8)(self._handle)
 
     def __getitem__(self, image_key: str) -> bytes:
-        """The encoded image. Raises KeyError for an unknown key and ValueError when the shard ends before the image does."""
-        if image_key not in self._places:
-            raise KeyError(f"image {image_key!r} is in no shard of {self.folder}")
-        name, offset, size = self._places[image_key]
-        data = os.pread(self._open(name).fd, size, offset)
-        if len(data) != size:
-            raise ValueError(f"{self.folder / name}.tar: image {image_key!r} is cut off: {len(data)} of {size} bytes")
-        return data
+        """The encoded image. Raises KeyError for an unknown key and ValueError when its shard cannot be had or ends before it does."""
+        name, sample = self._place(image_key)
+        try:
+            return read_at(self._open(name).fd, sample.image)
+        except ValueError as error:
+            raise ValueError(f"{self.folder / name}.tar: image {image_key!r}: {error}") from None
+
+    def size(self, image_key: str) -> tuple[int, int]:
+        """(width, height) in pixels, from the index; (0, 0) for what is no image. Raises KeyError for an unknown key."""
+        _, sample = self._place(image_key)
+        return sample.width, sample.height
+
+    def where(self, image_key: str) -> tuple[str, int]:
+        """(shard, byte in it) of an image. Raises KeyError for an unknown key."""
+        name, sample = self._place(image_key)
+        return f"{name}.tar", sample.image.offset
+
+    def prefetch(self, image_keys: Iterable[str]) -> None:
+        """Begin to bring the linked shards of these images to this node; unknown keys and local shards need nothing."""
+        for name in {self._places[key][0] for key in image_keys if key in self._places}:
+            if name in self._links:
+                self._node_cache().prefetch(self._links[name])
 
     def __contains__(self, image_key: str) -> bool:
         return image_key in self._places
@@ -109,52 +158,24 @@ class ImageStore:
         """Keys of the images of `split`, in the order of the shards; empty for a split without images."""
         return list(self._keys.get(split, ()))
 
+    def _place(self, image_key: str) -> tuple[str, Indexed]:
+        if image_key not in self._places:
+            raise KeyError(f"image {image_key!r} is in no shard of {self.folder}")
+        return self._places[image_key]
+
+    def _node_cache(self) -> ShardCache:
+        self._cache = self._cache or ShardCache.of_node()
+        return self._cache
+
+    def _handle(self, name: str) -> _Handle:
+        return _Handle(open_shard(self.folder, name, self._node_cache() if name in self._links else None))
+
 
 class _Handle:
     """An open file that closes when no one reads from it any more, also after it left the cache."""
 
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDONLY)
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
 
     def __del__(self) -> None:
-        if hasattr(self, "fd"):
-            os.close(self.fd)
-
-
-def _check_complete(path: Path) -> None:
-    # tarfile takes a file cut between two members for a shorter one; two zero blocks mark the end of a whole archive
-    if not path.is_file():
-        raise ValueError(f"{path}: no such shard")
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 1024))
-        if size < 1024 or size % 512 or any(file.read(1024)):
-            raise ValueError(f"{path}: truncated or not a tar file ({size} bytes); delete it and run ingest again")
-
-
-def _read_member(tar: tarfile.TarFile, info: tarfile.TarInfo, extension: str) -> bytes:
-    if not info.isreg():
-        raise ValueError(f"member {info.name!r} is not a plain file")
-    if extension == "json" and info.size > _MAX_JSON_BYTES:
-        raise ValueError(f"member {info.name!r} has {info.size} bytes; more than {_MAX_JSON_BYTES} are not read")
-    file = tar.extractfile(info)
-    data = file.read() if file else b""
-    if len(data) != info.size:
-        raise ValueError(f"member {info.name!r} is cut off: {len(data)} of {info.size} bytes")
-    return data
-
-
-def _read_index(path: Path) -> dict[str, tuple[int, int]]:
-    try:
-        raw: Any = json.loads(path.read_bytes())
-        return {str(key): (_natural(offset), _natural(size)) for key, (offset, size) in raw.items()}
-    except FileNotFoundError:
-        raise ValueError(f"{path}: the shard's index is missing; run ingest again") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not an index of [offset, size] by image key: {error}") from None
-
-
-def _natural(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is not a byte count")
-    return value
+        os.close(self.fd)

@@ -7,7 +7,6 @@ must not pay for.
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 from collections.abc import Iterable
@@ -15,19 +14,13 @@ from pathlib import Path
 
 from inbol.contracts import VqaSample
 from inbol.shards.codec import encode
-from inbol.shards.files import write_text
-
-
-def index_path(path: Path) -> Path:
-    """`<stem>.idx.json` beside the shard `path`."""
-    return path.with_name(f"{path.stem}.idx.json")
+from inbol.shards.index import build_index, index_path, write_index
 
 
 def write_shard(path: Path, samples: Iterable[VqaSample]) -> int:
     """Write `samples` to the tar file `path` and their index beside it; returns their number.
 
-    The index is `{image_key: [offset, size]}` of the image members, in bytes from the start of the tar, in tar order. It is renamed
-    into place before the tar, so a shard that exists has its index.
+    The index is renamed into place before the tar, so a shard that exists has its index.
 
     Raises:
         ValueError: a sample that cannot be encoded, or two samples with one key. Nothing is left at `path` then.
@@ -47,7 +40,7 @@ def write_shard(path: Path, samples: Iterable[VqaSample]) -> int:
                         tar.addfile(_member(name, len(data)), io.BytesIO(data))
             file.flush()
             os.fsync(file.fileno())
-        write_text(index_path(path), json.dumps(_index(part)))
+        write_index(index_path(path), build_index(part))
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -60,9 +53,3 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
     info.size = size
     info.mode = 0o444
     return info
-
-
-def _index(path: Path) -> dict[str, list[int]]:
-    with tarfile.open(path, mode="r:") as tar:
-        members = [(member.name.split(".", 1), member) for member in tar]
-    return {key: [member.offset_data, member.size] for (key, extension), member in members if extension != "json"}

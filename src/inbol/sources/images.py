@@ -7,6 +7,8 @@ import warnings
 
 from PIL import Image
 
+IMAGE_FORMATS = ("png", "jpg", "jpeg", "webp")
+"""Extensions of an image member or file."""
 _PIL_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64 * 2**20
 """Default limit; 8192 x 8192 pixels make 192 MiB as RGB."""

@@ -20,15 +20,16 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from inbol.contracts import SPLITS, UNSOLVABLE_KINDS, Outcome, Question, VqaSample
+from inbol.contracts import SPLITS, Outcome, Question, VqaSample
 from inbol.sources.degrade import Level, degraded_png, level_meta
 from inbol.sources.images import decode_image, probe_image
+from inbol.sources.questions import FIELDS, check_question
 from inbol.sources.seeding import stream
 from inbol.text.match import grade_response
 
@@ -36,16 +37,7 @@ NAME = "local"
 SHOWN_MISTAKES = 20
 """Mistakes listed in the one error message; the others are counted."""
 
-_FIELDS: dict[str, type] = {
-    "image": str,
-    "question": str,
-    "answers": list,
-    "answer": str,
-    "split": str,
-    "id": str,
-    "kind": str,
-    "answerable": bool,
-}
+_FIELDS = ("image", *FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,20 +69,12 @@ class LocalSource:
             ValueError: there are mistakes in the folder.
         """
         result: dict[str, list[str]] = {split: [] for split in SPLITS}
-        free = [image for image in self._images.values() if not image.split]
         for image in self._images.values():
             if image.split:
                 result[image.split].append(image.key)
-        total = sum(self.sizes.get(split, 0) for split in SPLITS)
-        if free and total <= 0:
-            raise ValueError(f"{len(free)} images have no split and all split sizes are 0; set a size or give every question a split")
-        order = stream(self.seed, NAME, "split").permutation(len(free))
-        start = cumulated = 0
-        for split in SPLITS:
-            cumulated += self.sizes.get(split, 0)
-            end = round(len(free) * cumulated / total) if total else 0
-            result[split] += [free[number].key for number in order[start:end]]
-            start = end
+        free = [image.key for image in self._images.values() if not image.split]
+        for split, keys in share_out(free, self.sizes, seed=self.seed, name=NAME).items():
+            result[split] += keys
         return result
 
     def build(self, split: str, key: str) -> VqaSample:
@@ -176,29 +160,11 @@ def _record(line: bytes) -> dict[str, Any]:
         raise ValueError(f"must be a JSON object, got {type(raw).__name__}")
     if unknown := sorted(set(raw) - set(_FIELDS)):
         raise ValueError(f"unknown field {', '.join(unknown)}; fields are {', '.join(_FIELDS)}")
-    for field, kind in _FIELDS.items():
-        if field in raw and not isinstance(raw[field], kind):
-            raise ValueError(f"{field} must be of type {kind.__name__}, got {raw[field]!r}")
-    for field in ("image", "question"):
-        if not raw.get(field, "").strip():
-            raise ValueError(f"lacks {field}")
-    if "answer" in raw and "answers" in raw:
-        raise ValueError("has both answer and answers; give one of them")
-    answers = [raw.pop("answer")] if "answer" in raw else raw.get("answers", [])
-    if not all(isinstance(answer, str) and answer.strip() for answer in answers):
-        raise ValueError(f"answers must be texts that are not empty, got {answers!r}")
-    if raw.get("answerable", True) and not answers:
-        raise ValueError("lacks answers; a question beyond the image needs answerable=false")
-    if not raw.get("answerable", True):
-        if answers:
-            raise ValueError(f"answerable is false, but there are answers: {answers!r}")
-        if raw.get("kind") not in UNSOLVABLE_KINDS:
-            raise ValueError(f"kind of a question beyond the image must be one of {', '.join(UNSOLVABLE_KINDS)}, got {raw.get('kind')!r}")
-    if "split" in raw and raw["split"] not in SPLITS:
-        raise ValueError(f"split {raw['split']!r} is not one of {', '.join(SPLITS)}")
-    if "id" in raw and not re.fullmatch(r"[A-Za-z0-9_\-]+", raw["id"]):
-        raise ValueError(f"id {raw['id']!r}: only letters, digits, '-' and '_' are allowed")
-    return {**raw, "answers": answers}
+    if not isinstance(raw.get("image", ""), str):
+        raise ValueError(f"image must be of type str, got {raw['image']!r}")
+    if not raw.get("image", "").strip():
+        raise ValueError("lacks image")
+    return check_question(raw)
 
 
 def _image(folder: Path, name: str) -> tuple[Path, str]:
@@ -212,6 +178,26 @@ def _image(folder: Path, name: str) -> tuple[Path, str]:
         return path, probe_image(path.read_bytes())[0]
     except ValueError as error:
         raise ValueError(f"image {name!r}: {error}") from None
+
+
+def share_out(keys: Sequence[str], sizes: dict[str, int], *, seed: int, name: str) -> dict[str, list[str]]:
+    """Images without a split, by split: a shuffle seeded by (seed, name), with the split sizes as proportions.
+
+    Raises:
+        ValueError: there are images and all sizes are 0.
+    """
+    total = sum(sizes.get(split, 0) for split in SPLITS)
+    if keys and total <= 0:
+        raise ValueError(f"{len(keys)} images have no split and all split sizes are 0; set a size or give every question a split")
+    order = stream(seed, name, "split").permutation(len(keys))
+    result: dict[str, list[str]] = {}
+    start = cumulated = 0
+    for split in SPLITS:
+        cumulated += sizes.get(split, 0)
+        end = round(len(keys) * cumulated / total) if total else 0
+        result[split] = [keys[number] for number in order[start:end]]
+        start = end
+    return result
 
 
 def _questions(

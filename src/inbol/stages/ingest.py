@@ -9,6 +9,10 @@ from typing import Any, Protocol
 
 from inbol.config.data import SourceConfig
 from inbol.contracts import SPLITS, VqaSample
+from inbol.shards.cache import ShardCache
+from inbol.shards.foreign import ForeignShards, survey
+from inbol.shards.link import link_shards
+from inbol.shards.quarantine import QUARANTINE, check_share, write_quarantine
 from inbol.shards.reader import read_shard, shard_names
 from inbol.shards.writer import write_shard
 from inbol.sources.degrade import Level
@@ -31,26 +35,53 @@ class Source(Protocol):
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Write `<split>-NNNNNN.tar` and `.idx.json` into `job.out`; shards that exist are kept. Returns counts of images and questions."""
+    """Write `<split>-NNNNNN.tar` and `.idx.json` into `job.out`; shards that exist are kept. Returns counts of images and questions.
+
+    Raises:
+        ValueError: raw data that is wrong, or more of it than the stated share; `quarantine.jsonl` then names what.
+    """
     config: SourceConfig = job.config.source
-    source = open_source(config)
+    progress = Progress(job)
+    if config.link:
+        facts = link_shards(job.out, config.parts or {"": config.path}, ShardCache.of_node(), progress)
+    elif config.name == "shards":
+        facts = copy_shards(job, progress)
+    else:
+        write_source(open_source(config), job.out, config.images_per_shard, progress)
+        facts = {}
+    return {"source": config.name, **facts, **count(job.out)}
+
+
+def write_source(source: Source, out: Path, images_per_shard: int, progress: Progress) -> None:
+    """Write the shards of a source; those that exist are kept."""
     splits = source.splits()
-    progress, done, total = Progress(job), 0, sum(map(len, splits.values()))
+    done, total = 0, sum(map(len, splits.values()))
     for split, keys in splits.items():
-        for number, start in enumerate(range(0, len(keys), config.images_per_shard)):
-            chunk = keys[start : start + config.images_per_shard]
-            path = job.out / f"{split}-{number:06d}.tar"
+        for number, start in enumerate(range(0, len(keys), images_per_shard)):
+            chunk = keys[start : start + images_per_shard]
+            path = out / f"{split}-{number:06d}.tar"
             progress(done, total, path.stem)
             if not path.exists():
                 write_shard(path, (source.build(split, key) for key in chunk))
             done += len(chunk)
     progress(done, total, "counting")
-    return {"source": config.name, **count(job.out)}
+
+
+def copy_shards(job: Job, progress: Progress) -> dict[str, Any]:
+    """Read other people's shards, set aside what cannot be used, write the rest. Raises ValueError when too much of them is bad."""
+    config: SourceConfig = job.config.source
+    cache = ShardCache.of_node()
+    found = survey(config.parts or {"": config.path}, cache, progress)
+    write_quarantine(job.out / QUARANTINE, found.problems)
+    check_share(found.problems, total=found.total, share=config.max_bad_share, where=job.out / QUARANTINE)
+    source = ForeignShards(found, cache, seed=config.seed, sizes=split_sizes(config))
+    write_source(source, job.out, config.images_per_shard, progress)
+    return {"shards_read": len(found.addresses), "quarantined": len(found.problems), "members_never_read": found.ignored}
 
 
 def open_source(config: SourceConfig) -> Source:
     """The source that `config` names. Raises ValueError for raw data that is wrong, before anything is written."""
-    sizes = dict(zip(SPLITS, (config.pretrain_images, config.align_train_images, config.align_val_images, config.test_images), strict=True))
+    sizes = split_sizes(config)
     levels = tuple(Level(**asdict(level)) for level in config.levels)
     if config.name == "local":
         return LocalSource(folder=Path(config.path), seed=config.seed, sizes=sizes, levels=levels)
@@ -62,6 +93,11 @@ def open_source(config: SourceConfig) -> Source:
         paraphrase_share=config.paraphrase_share,
         yes_no_per_image=config.yes_no_per_image,
     )
+
+
+def split_sizes(config: SourceConfig) -> dict[str, int]:
+    """Images by split."""
+    return dict(zip(SPLITS, (config.pretrain_images, config.align_train_images, config.align_val_images, config.test_images), strict=True))
 
 
 def count(folder: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class StageSpec:
 
 
 STAGES: dict[str, StageSpec] = {
-    "ingest": StageSpec(config.IngestStage, "inline", 1),
+    "ingest": StageSpec(config.IngestStage, "inline", 2),
     "unsolvable": StageSpec(config.UnsolvableStage, "inline", 1),
     "base": StageSpec(config.BaseStage, "ranks", 1),
     "sample": StageSpec(config.SampleStage, "shards", 1),
