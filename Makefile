@@ -9,6 +9,8 @@ ARGS ?=
 DRY ?=
 GPUS ?=
 GPU_MEMORY ?=
+DATA ?=
+RANKS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +20,7 @@ LAUNCH := $(BIN)/python -m launch
 DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
 
 .DEFAULT_GOAL := help
-.PHONY: help train table plan recipes doctor bench test lint types clean clean-venv
+.PHONY: help train table plan data-check recipes doctor bench test lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +35,9 @@ table: $(INSTALLED) ## Run every recipe and seed of TABLE, and report them side 
 
 plan: $(INSTALLED) ## Show the stages of RECIPE, and steps, batch and memory on GPUS GPUs of GPU_MEMORY GiB; runs nothing
 	@$(LAUNCH) plan --recipe "$(RECIPE)" --scale "$(SCALE)" --gpus "$(GPUS)" --gpu-memory "$(GPU_MEMORY)" -- $(ARGS)
+
+data-check: $(INSTALLED) ## Read every sample of the shards DATA (folder, glob, address), say what is wrong and how RANKS would share them
+	@$(LAUNCH) data-check --ranks "$(RANKS)" -- "$(DATA)"
 
 recipes: $(INSTALLED) ## List the recipes
 	@$(LAUNCH) recipes

@@ -1,4 +1,4 @@
-"""The command line: `python -m launch train|table|plan|recipes|doctor` at the root of the repository; `make help` has short forms."""
+"""The command line: `python -m launch train|table|plan|data-check|recipes|doctor` at the repository's root; `make help` has short forms."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from inbol.config.run import RunConfig
 from inbol.shards.manifest import is_complete
 from launch.compose import CONF, compose_run, names, recipes
 from launch.console import Screen
+from launch.data_check import data_check
 from launch.doctor import flash_attention, run_doctor
 from launch.local import StageFailed, run_nodes
 from launch.plan import Node, plan
@@ -110,6 +111,10 @@ def _plan(args: argparse.Namespace) -> int:
     return 0
 
 
+def _data_check(args: argparse.Namespace) -> int:
+    return data_check(args.data, args.ranks or 8, Path("runs") / "data-check")
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -146,6 +151,10 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--dry", action="store_true", help="show the stages, run nothing")
     table.add_argument("overrides", nargs="*", metavar="key=value", help="applied to every entry")
     table.set_defaults(run=run_table)
+    check = commands.add_parser("data-check", help="read shards from beginning to end and say what they hold")
+    check.add_argument("data", help="folder, glob or address with ranges")
+    check.add_argument("--ranks", type=_optional(int), help="ranks that would share them; 8 without it")
+    check.set_defaults(run=_data_check)
     commands.add_parser("recipes", help="list the recipes").set_defaults(run=_recipes)
     commands.add_parser("doctor", help="what this machine has and lacks").set_defaults(run=lambda args: run_doctor())
     return parser

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from inbol.contracts import SPLITS, VqaSample
 from inbol.shards.cache import ShardCache
-from inbol.shards.images import IMAGE_FORMATS
+from inbol.shards.codec import decode
+from inbol.shards.images import IMAGE_FORMATS, decode_image
 from inbol.shards.remote import Link, Unreachable, expand, is_remote, masked
 from inbol.shards.tar import Entry, Place, Problem, read_at, scan
 from inbol.sources.local import share_out
@@ -29,6 +30,8 @@ class Found:
 
     shard: int
     """Number of its shard among all addresses."""
+    key: str
+    """As the shard has it."""
     members: tuple[tuple[str, Place], ...]
     split: str
     """Empty where its record says none."""
@@ -83,7 +86,7 @@ def survey(parts: Mapping[str, str], cache: ShardCache, report: Callable[[int, i
                 )
                 continue
             used = tuple((extension, place) for extension, place in entry.members.items() if extension in READ)
-            samples[sample.key] = Found(number, used, sample.split)
+            samples[sample.key] = Found(number, entry.key, used, sample.split)
     report(len(addresses), len(addresses), "")
     return Survey(addresses=addresses, samples=samples, problems=tuple(problems), total=total, ignored=dict(sorted(ignored.items())))
 
@@ -101,7 +104,7 @@ def check_shard(address: str, cache: ShardCache, *, part: str = "") -> Iterator[
                 yield entry
                 continue
             try:
-                yield sample_of(safe_key(entry.key, part), _read(fd, entry.members.items()), part=part), entry
+                yield _sample(entry.key, _read(fd, entry.members.items()), part, decode_pixels=True), entry
             except ValueError as error:
                 yield _problem(address, entry, str(error))
     finally:
@@ -137,14 +140,28 @@ class ForeignShards:
 
     def build(self, split: str, key: str) -> VqaSample:
         """The sample of one image of `split`."""
-        sample = self.found.samples[key]
-        part, address = self.found.addresses[sample.shard]
-        if self._open[0] != sample.shard:
+        found = self.found.samples[key]
+        part, address = self.found.addresses[found.shard]
+        if self._open[0] != found.shard:
             if self._open[1] >= 0:
                 os.close(self._open[1])
-            self._open = sample.shard, open_address(address, self.cache)
-        members = _read(self._open[1], sample.members)
-        return replace(sample_of(key, members, part=part, decode=False), split=split)
+            self._open = found.shard, open_address(address, self.cache)
+        members = _read(self._open[1], found.members)
+        return replace(_sample(found.key, members, part, decode_pixels=False), split=split)
+
+
+def _sample(key: str, members: dict[str, bytes], part: str, *, decode_pixels: bool) -> VqaSample:
+    """A sample in a foreign form, or in this project's own. Raises ValueError for one that cannot be used."""
+    safe = safe_key(key, part)
+    if b'"image_key"' not in members.get("json", b""):
+        return sample_of(safe, members, part=part, decode=decode_pixels)
+    sample = decode(key, members)
+    if decode_pixels:
+        decode_image(sample.image)
+    if not part:
+        return sample
+    questions = tuple(replace(question, key=f"{part}-{question.key}", image_key=safe) for question in sample.questions)
+    return replace(sample, key=safe, questions=questions, source=part)
 
 
 def _read(fd: int, members: Iterable[tuple[str, Place]]) -> dict[str, bytes]:
