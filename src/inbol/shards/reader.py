@@ -129,6 +129,11 @@ class ImageStore:
         except ValueError as error:
             raise ValueError(f"{self.folder / name}.tar: image {image_key!r}: {error}") from None
 
+    def members(self, image_key: str) -> dict[str, bytes]:
+        """Encoded image and `.json` of a sample, by extension; raises as `__getitem__`."""
+        name, sample = self._place(image_key)
+        return {sample.image_format: self[image_key], "json": read_at(self._open(name).fd, sample.record)}
+
     def size(self, image_key: str) -> tuple[int, int]:
         """(width, height) in pixels, from the index; (0, 0) for what is no image. Raises KeyError for an unknown key."""
         _, sample = self._place(image_key)
