@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from inbol.config.load import ConfigError, from_mapping
 from inbol.config.run import RunConfig
+from inbol.text.masking import credentials_in
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -64,6 +65,11 @@ def compose_run(recipe: str, scale: str, overrides: Sequence[str] = ()) -> RunCo
         run = from_mapping(RunConfig, {**raw, "scale": scale})
     except ConfigError as error:
         raise ConfigError([*errors, *error.errors]) from None
+    errors += [
+        f"{path}: holds a login, a signature or a secret of the environment, which would be written into manifests; let it come from the "
+        f'environment (or, for shards, from a command: pipe:curl "$URL")'
+        for path in credentials_in(raw)
+    ]
     if errors:
         raise ConfigError(errors)
     return run

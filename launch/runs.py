@@ -15,6 +15,7 @@ import yaml
 from inbol.config.run import RunConfig
 from inbol.shards.files import write_text
 from inbol.shards.manifest import git_revision
+from inbol.text.masking import mask_text, masked
 from launch.plan import Node
 
 
@@ -35,7 +36,7 @@ def freeze(folder: Path, run: RunConfig, overrides: list[str], name: str = "reso
     """Write the whole configuration of a run, with where it came from in the header."""
     source = f"recipe {run.recipe.name}, scale {run.scale}, overrides: {' '.join(overrides) or 'none'}"
     header = f"# {source}\n# code: {git_revision() or 'unknown'}\n"
-    write_text(folder / name, header + yaml.safe_dump(plain(run), sort_keys=False, allow_unicode=True))
+    write_text(folder / name, mask_text(header) + yaml.safe_dump(masked(plain(run)), sort_keys=False, allow_unicode=True))
 
 
 def link(folder: Path, node: Node, name: str | None = None) -> None:

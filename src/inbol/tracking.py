@@ -7,23 +7,18 @@ kind is opened. Nothing from the environment, the machine or the code is logged,
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import numbers
 import os
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-TRACKERS = ("wandb", "wandb-offline", "trackio", "tensorboard", "none")
+from inbol.text.masking import masked
 
-MASK = "***"
-_SECRET_WORDS = {"token", "secret", "secrets", "password", "passwd", "passphrase", "credential", "credentials", "apikey"}
-_SECRET_PAIRS = {("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("auth", "key")}
-_URL_LOGIN = re.compile(r"://[^/@\s]+@")
+TRACKERS = ("wandb", "wandb-offline", "trackio", "tensorboard", "none")
 
 
 class Tracker(Protocol):
@@ -43,36 +38,6 @@ class Tracker(Protocol):
 
     def finish(self) -> None:
         """Flush and close; nothing may be logged afterwards."""
-
-
-def masked(config: Any) -> Any:
-    """A copy of `config` that is safe to log, made of JSON types alone.
-
-    A value whose key reads like a secret (`hf_token`, `api_key`, `wandb.password`; any case, any separator) becomes `***`, as does the
-    login in a URL. Numbers, booleans and None stay (`pad_token_id: 0`, `num_tokens: 12`): no token is a number. Paths become strings.
-    """
-    if isinstance(config, Mapping):
-        return {str(key): _hide(value) if _looks_secret(str(key)) else masked(value) for key, value in config.items()}
-    if isinstance(config, (list, tuple, set, frozenset)):
-        return [masked(value) for value in config]
-    if config is None or isinstance(config, (bool, int, float)):
-        return config
-    return _URL_LOGIN.sub(f"://{MASK}@", str(config))
-
-
-def _looks_secret(key: str) -> bool:
-    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", key)
-    words = [word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word]
-    return any(word in _SECRET_WORDS for word in words) or any(pair in _SECRET_PAIRS for pair in itertools.pairwise(words))
-
-
-def _hide(value: Any) -> Any:
-    """Everything below a secret-looking key is hidden, except numbers, booleans, None and empty values."""
-    if isinstance(value, Mapping):
-        return {str(key): _hide(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_hide(inner) for inner in value]
-    return value if value is None or value == "" or isinstance(value, (bool, int, float)) else MASK
 
 
 class NullTracker:

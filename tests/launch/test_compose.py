@@ -162,3 +162,8 @@ def test_stopping_is_allowed_where_the_label_is_all_that_is_used() -> None:
     assert message == "sampling.stop: 'maybe' is not one of 'never', 'label'"
     (message,) = mistakes("sampling.stop=label", "sampling.fresh=2", recipe="idk-it")
     assert message.startswith("sampling.stop: 'label' with fresh=2")
+
+
+def test_a_credential_in_the_configuration_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"source\.path: holds a login, a signature or a secret"):
+        compose_run("inbol-sft", "smoke", ["source=shards", "source.path='s3://me:secret@bucket/a.tar'"])

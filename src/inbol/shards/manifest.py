@@ -13,6 +13,7 @@ from typing import Any
 
 from inbol.contracts import SCHEMA_VERSION
 from inbol.shards.files import write_text
+from inbol.text.masking import masked
 
 MANIFEST = "manifest.json"
 PACKAGES = ("torch", "transformers", "deepspeed", "trl", "peft", "webdataset")
@@ -48,14 +49,15 @@ def write_manifest(
 ) -> dict[str, Any]:
     """Hash every file of the finished `folder` and write its manifest, atomically; call it last, since it makes the folder complete.
 
-    Only values that are passed in, file hashes, package versions and the git revision are written: never the environment.
+    Only values that are passed in, file hashes, package versions and the git revision are written: never the environment, and no secret
+    that the configuration might hold.
     """
     manifest = {
         "stage": stage,
         "fingerprint": fingerprint,
         "schema_version": SCHEMA_VERSION,
         "stage_version": stage_version,
-        "config": config,
+        "config": masked(config),
         "parents": dict(sorted(parents.items())),
         "facts": facts,
         "files": {path.relative_to(folder).as_posix(): _file_facts(path) for path in outputs(folder)},

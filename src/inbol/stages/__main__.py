@@ -21,6 +21,7 @@ from typing import Any
 
 from inbol.shards.files import write_text
 from inbol.stages.job import Job, load_job
+from inbol.text.masking import MaskingStream
 
 WATCH = "INBOL_END_WITH_STDIN"
 """Set by the launcher, which holds the other end of every process's standard input and never writes to it."""
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=int(os.environ.get("RANK", "0")))
     parser.add_argument("--world", type=int, default=int(os.environ.get("WORLD_SIZE", "1")))
     args = parser.parse_args()
+    sys.stdout, sys.stderr = MaskingStream(sys.stdout), MaskingStream(sys.stderr)
     job = load_job(args.job).at(args.rank, args.world)
     facts = run_stage(job)
     facts["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
