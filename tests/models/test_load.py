@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +105,32 @@ def test_lora_starts_as_the_model_and_trains_the_language_model_alone() -> None:
 def test_lora_on_unknown_modules_is_refused() -> None:
     with pytest.raises(ValueError, match=r"peft\.target_modules: none of query, w2 is a module of LlavaForConditionalGeneration"):
         add_lora(toy.model(), target_modules=("query", "w2"), **LORA)
+
+
+class _Touch:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_checkpoint_with_code_or_a_pickle_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    """Weights as a pickle that would create a file, and a configuration that names a module of the folder to import."""
+    victim, checkpoint = tmp_path / "executed", tmp_path / "checkpoint"
+    toy.model().config.save_pretrained(checkpoint)
+    toy.processor().save_pretrained(checkpoint)
+    with (checkpoint / "pytorch_model.bin").open("wb") as file:
+        pickle.dump(_Touch(victim), file)
+    with pytest.raises((OSError, ValueError)):
+        load_model(checkpoint)
+    toy.model().save_pretrained(checkpoint)  # right weights, but code beside them
+    (checkpoint / "evil.py").write_text(f"import pathlib\npathlib.Path({str(victim)!r}).touch()\n")
+    for name in ("config.json", "processor_config.json"):
+        path = checkpoint / name
+        raw = json.loads(path.read_text())
+        raw["auto_map"] = {"AutoModelForImageTextToText": "evil.Evil", "AutoConfig": "evil.Evil", "AutoProcessor": "evil.Evil"}
+        path.write_text(json.dumps(raw))
+    load_model(checkpoint)
+    load_processor(checkpoint)
+    assert not victim.exists()
