@@ -39,7 +39,7 @@ def main() -> int:
     transformers.logging.set_verbosity_error()
     for name in chosen:
         command = f"make bench BENCH={name} ARGS='--repetitions {args.repetitions} --threads {args.threads} --clock {args.clock}'"
-        prepared = families[name].prepare(name)
+        prepared = families[name].prepare(name, args.clock)
         turns = harness.take_turns(prepared.sides, args.repetitions, args.clock)
         for result in harness.summarise(prepared, turns, command):
             harness.write(result)

@@ -43,7 +43,7 @@ def reference_pass(trees: PairTrees, model: Any, images: range, micro: int) -> d
     return found
 
 
-def prepare(name: str) -> Prepared:
+def prepare(name: str, clock: str) -> Prepared:
     """Build both sides, hold their losses against each other, find the best micro-batches.
 
     Raises:
@@ -82,8 +82,8 @@ def prepare(name: str) -> Prepared:
         return Stepper(trainer)
 
     check(objective, policy, theirs(per_step).trainer, dataset, shape.step)
-    trl_micro, trl_step = fastest(theirs, divisors(per_step, largest=min(per_step, 10)))
-    our_micro, our_step = fastest(ours, divisors(shape.step, largest=min(shape.step, 10)))
+    trl_micro, trl_step = fastest(theirs, divisors(per_step, largest=min(per_step, 10)), clock)
+    our_micro, our_step = fastest(ours, divisors(shape.step, largest=min(shape.step, 10)), clock)
     branches = [(i, tuple(Branch(p.prompt, (p.chosen, p.rejected)) for p in group)) for i, group in enumerate(trees.groups[: shape.step])]
     return Prepared(
         sides={

@@ -17,7 +17,7 @@ from inbol.training.stream import Visit
 CASES = {f"sft-{shape}": shape for shape in ("5q-576", "5q-64", "mixed-576", "mixed-64")}
 
 
-def prepare(name: str) -> Prepared:
+def prepare(name: str, clock: str) -> Prepared:
     """Build both sides, hold their losses against each other, find the best micro-batches.
 
     Raises:
@@ -28,33 +28,33 @@ def prepare(name: str) -> Prepared:
     shape = SHAPES[CASES[name]]
     world = World(shape, images=2 * shape.step)
     per_step = shape.step * shape.questions
+    steps = world.images // shape.step if shape.mixed else 1  # a whole epoch: every call takes the same examples, however they are drawn
     model = world.model(0)
     objective = SftObjective(world.examples, world.load_image, TreeCollator(world.processor), normalise="tokens")
     dataset = trl_dataset(world, [{"image_key": e.image_key, "prompt": e.prompt, "completion": e.target} for e in world.examples])
 
     def ours(micro: int) -> Stepper:
-        return Stepper(our_trainer(objective, copy.deepcopy(model), world, SFTConfig, micro))
+        return Stepper(our_trainer(objective, copy.deepcopy(model), world, SFTConfig, micro), steps)
 
     def theirs(micro: int) -> Stepper:
         arguments = trl_arguments(SFTConfig, world, micro)
-        return Stepper(SFTTrainer(model=copy.deepcopy(model), args=arguments, train_dataset=dataset, processing_class=world.processor))
+        trainer = SFTTrainer(model=copy.deepcopy(model), args=arguments, train_dataset=dataset, processing_class=world.processor)
+        return Stepper(trainer, steps)
 
     check(objective, model, theirs(per_step).trainer, dataset, shape.step)
-    trl_micro, trl_step = fastest(theirs, divisors(per_step, largest=min(per_step, 12)))
-    _, our_step = fastest(ours, divisors(shape.step, largest=min(shape.step, 12)))
-    # a step of ours draws any images: the floor takes all of them, and a step's share of the time
+    trl_micro, trl_step = fastest(theirs, divisors(per_step, largest=min(per_step, 12)), clock)
+    _, our_step = fastest(ours, divisors(shape.step, largest=min(shape.step, 12)), clock)
     groups = [(n, tuple(Branch(e.prompt, (e.target,)) for e in group)) for n, group in enumerate(objective.groups)]
-    floor = Floor(copy.deepcopy(model), world, groups if shape.mixed else groups[: shape.step])
-    share = shape.step / len(groups) if shape.mixed else 1.0
+    floor = Floor(copy.deepcopy(model), world, groups[: steps * shape.step])
     return Prepared(
         sides={"ours": our_step, "peer": trl_step, "floor": floor},
         measures=(
             Measure(
                 name=name,
                 unit="examples/s",
-                ours=lambda times: per_step / times["ours"],
-                peer=lambda times: per_step / times["peer"],
-                floor=lambda times: times["ours"] / (share * times["floor"]),
+                ours=lambda times: steps * per_step / times["ours"],
+                peer=lambda times: steps * per_step / times["peer"],
+                floor=lambda times: times["ours"] / times["floor"],
             ),
         ),
         peer=f"TRL `SFTTrainer`, {trl_micro} examples a forward",

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.harness import seconds
+from bench.harness import take_turns
 from bench.shapes import World
 from inbol.models.load import add_lora, attention
 from inbol.models.tree import Branch, ConversationEncoder
@@ -33,20 +33,21 @@ LORA: dict[str, Any] = {
 
 
 class Stepper:
-    """Calls take one optimiser step: `Trainer`'s loop without its logging, checkpoints and progress bar."""
+    """Calls take `steps` optimiser steps: `Trainer`'s loop without its logging, checkpoints and progress bar."""
 
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
+    def __init__(self, trainer: Any, steps: int = 1) -> None:
+        self.trainer, self.steps = trainer, steps
         self.accumulation = trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
         trainer.create_optimizer()
         self.batches = _forever(trainer.get_train_dataloader)
 
     def __call__(self) -> None:
         trainer, model = self.trainer, self.trainer.model
-        batches, num_items = trainer.get_batch_samples(self.batches, self.accumulation, trainer.args.device)
-        for batch in batches:
-            trainer.training_step(model, batch, num_items)
-        _update(model, trainer.optimizer)
+        for _ in range(self.steps):
+            batches, num_items = trainer.get_batch_samples(self.batches, self.accumulation, trainer.args.device)
+            for batch in batches:
+                trainer.training_step(model, batch, num_items)
+            _update(model, trainer.optimizer)
 
 
 def _forever(loader: Callable[[], Any]) -> Iterator[Any]:
@@ -60,18 +61,18 @@ def _update(model: Any, optimizer: Any) -> None:
     model.zero_grad()
 
 
-def fastest(make: Callable[[int], Callable[[], object]], candidates: Sequence[int]) -> tuple[int, Any]:
-    """(the micro-batch whose step takes least, that step): one step to warm up, the better of two more."""
-    made = {micro: make(micro) for micro in candidates}
-    for step in made.values():
-        step()
-    best = min(made, key=lambda micro: min(seconds(made[micro]), seconds(made[micro])))
-    return best, made[best]
+def fastest(make: Callable[[int], Callable[[], object]], candidates: Sequence[int], clock: str) -> tuple[int, Any]:
+    """(the micro-batch whose step takes least, that step): one step to warm up, the better of two more, by one of `harness.CLOCKS`."""
+    made = {str(micro): make(micro) for micro in candidates}
+    turns = take_turns(made, 2, clock)
+    best = min(made, key=lambda micro: min(turn[micro] for turn in turns))
+    return int(best), made[best]
 
 
 def divisors(number: int, *, largest: int) -> list[int]:
-    """The three largest divisors of `number` that are not above `largest`: micro-batches worth trying."""
-    return [n for n in range(largest, 0, -1) if number % n == 0][:3]
+    """Micro-batches worth trying: the three largest divisors of `number` that are not above `largest`, and 1, which pads nothing."""
+    found = [n for n in range(largest, 0, -1) if number % n == 0]
+    return sorted({*found[:3], 1}, reverse=True)
 
 
 def with_lora(model: Any) -> Any:

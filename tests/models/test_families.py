@@ -18,7 +18,7 @@ from inbol.models.families import FAMILIES, family_of_model, family_of_processor
 from inbol.models.generate import decode_trees
 from inbol.models.load import add_lora, freeze_vision_tower, load_model, load_processor
 from inbol.models.tiny_families import BLUEPRINTS
-from inbol.models.tree import Branch, Tree, TreeCollator, response_logps
+from inbol.models.tree import Branch, Tree, TreeCollator, model_inputs, response_logps
 
 every_family = pytest.mark.parametrize("name", families.NAMES)
 
@@ -181,21 +181,22 @@ def test_a_picture_of_another_size_has_a_prefix_of_its_own() -> None:
 
 
 @every_family
-def test_a_mask_for_the_queries_after_the_prefix_is_enough(name: str, tmp_path: Path) -> None:
-    """Loaded models see the prefix causally and a mask of the other rows; as built they get the whole mask. Values and gradients agree."""
+@pytest.mark.parametrize("chosen", [slice(0, 2), slice(0, 3), slice(1, 2)])
+@pytest.mark.parametrize("row_tokens", [0, 10**6])
+def test_a_mask_for_the_queries_after_the_first_sibling_is_enough(name: str, chosen: slice, row_tokens: int, tmp_path: Path) -> None:
+    """Loaded models see what stands before siblings causally and a mask of the other rows; as built they get the whole mask. Values and
+    gradients agree."""
     made = families.model(name)
     made.save_pretrained(tmp_path)
     loaded = load_model(tmp_path).eval()
     assert splits_masks(loaded) and not splits_masks(made)
-    collator = TreeCollator(families.processor(name))
-    pictured = families.trees()[:2]
-    batch = collator(pictured)
-    assert batch.shared == min(collator([Tree(tree.image, (Branch("?"),))]).tokens for tree in pictured) - len(
-        collator.encoder.suffix_ids("?")
-    )
-    assert collator(families.trees()).shared == 0  # a tree without a picture has nothing before its question
+    batch = TreeCollator(families.processor(name), row_tokens=row_tokens)(families.trees()[chosen])
+    rows, length = batch.inputs["input_ids"].shape
+    assert model_inputs(made, batch)["attention_mask"].shape == (rows, 1, length, length)
+    assert model_inputs(loaded, batch)["attention_mask"].shape == (rows, 1, length - batch.causal, length)
+    assert (batch.causal == length) == (chosen == slice(1, 2))
     for model in (made, loaded):
-        (response_logps(model, batch)[0] * torch.linspace(-1, 2, 5)).sum().backward()
+        (response_logps(model, batch)[0] * torch.linspace(-1, 2, batch.num_responses)).sum().backward()
     torch.testing.assert_close(response_logps(loaded, batch)[0], response_logps(made, batch)[0], atol=1e-4, rtol=1e-5)
     grads = {key: parameter.grad for key, parameter in made.named_parameters() if parameter.grad is not None}
     for key, parameter in loaded.named_parameters():

@@ -20,6 +20,7 @@ RED = Tree(
     ),
 )
 BLUE = Tree(toy.image("blue"), (Branch(toy.WHO, (toy.REFUSALS[0], "")),))
+ALONE = Tree(toy.image("blue"), (Branch(toy.WHO, (toy.REFUSALS[0],)),))
 WHITE = Tree(toy.image("white"), (Branch("is the image gray?", ("no",)), Branch(toy.WHAT, ())))
 
 
@@ -112,6 +113,29 @@ def test_mask_worked_by_hand() -> None:
         [0, 0, 0, 0, 1, 0],
         [0, 0, 0, 0, 0, 1],
     ]
+
+
+@pytest.mark.parametrize("row_tokens", [0, 60, 10**6])
+@pytest.mark.parametrize("trees", [(RED, BLUE, WHITE), (WHITE,), (ALONE,), (ALONE, BLUE), (ALONE, Tree(None, ALONE.branches))])
+def test_causal_positions_are_all_before_the_first_sibling(trees: tuple[Tree, ...], row_tokens: int) -> None:
+    """Of a lower triangle, what is missing in the mask is missing from row `causal` on: there it begins, or nothing is missing."""
+    batch = TreeCollator(toy.processor(), row_tokens=row_tokens)(trees)
+    mask = batch.inputs["attention_mask"][:, 0]
+    length = mask.shape[1]
+    others = mask & ~torch.eye(length, dtype=torch.bool)
+    real = torch.arange(length) <= torch.tensor([[int(row.any(1).nonzero().max())] for row in others])  # padding sees itself alone
+    missing = real[:, :, None] & real[:, None, :] & torch.ones(length, length, dtype=torch.bool).tril() & ~mask
+    first = missing.any(2).any(0).nonzero()
+    assert batch.causal == (int(first[0]) if len(first) else length)
+
+
+def test_masks_are_the_same_without_looking_for_siblings_where_there_are_none() -> None:
+    branch = torch.tensor([[-1, 0, 0, 0, 1, 1], [-1, 0, 0, 0, 0, -1]])
+    response = torch.tensor([[-1, -1, 0, 1, -1, 2], [-1, -1, 0, 0, 1, -1]])
+    real = torch.tensor([[True] * 6, [True] * 5 + [False]])
+    whole = ancestor_mask(branch, response, real)
+    assert all(torch.equal(ancestor_mask(branch, response, real, causal=positions), whole) for positions in (1, 2, 3))
+    assert not torch.equal(ancestor_mask(branch, response, real, causal=4), whole)
 
 
 def responses_of(batch: TreeBatch) -> list[list[int]]:

@@ -1,8 +1,9 @@
-"""Attention below prefix trees: plain causal over the shared prefix, masked after it.
+"""Attention below prefix trees: plain causal up to the first token with siblings before it, masked after it.
 
 A mask for all T x T pairs makes the kernels do twice the work of a causal one, and on GPUs rules flash attention out. But the prefix, with
-the image most of a row, is plain causal. So the mask is given for the queries after it alone: [B, 1, T - F, T], F the length of the prefix
-that all rows have, and each of the two parts is computed by the kernel that fits.
+the image most of a row, is plain causal, and so are the first question and its first response: what they do not see comes after them. So
+the mask is given for the queries after these alone: [B, 1, T - C, T], C the causal positions of all rows, and each of the two parts is
+computed by the kernel that fits. With one question and one response a row C is T, and there is no mask.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def tree_attention_forward(
         query: of T tokens.
         key: of T tokens, of fewer heads with grouped queries.
         value: of T tokens.
-        attention_mask: None, an ordinary mask of T rows, or one of the last T - F rows before which tokens see what came earlier.
+        attention_mask: None, an ordinary mask of T rows, or one of the last T - C rows before which tokens see what came earlier; with
+            C = T, a mask of no rows, attention is plain causal.
         dropout: of the attention weights.
         scaling: of the scores.
         is_causal: as there.
@@ -46,10 +48,13 @@ def tree_attention_forward(
     if attention_mask is None or attention_mask.shape[-2] >= query.shape[2]:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
         return output, None
-    shared = query.shape[2] - attention_mask.shape[-2]
-    prefix = query[:, :, :shared], key[:, :, :shared], value[:, :, :shared]
-    first, _ = sdpa_attention_forward(module, *prefix, None, dropout, scaling, True, **kwargs)
-    rest, _ = sdpa_attention_forward(module, query[:, :, shared:], key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
+    masked = attention_mask.shape[-2]
+    causal = query.shape[2] - masked
+    early, late = query.split([causal, masked], dim=2)
+    first, _ = sdpa_attention_forward(module, early, key[:, :, :causal], value[:, :, :causal], None, dropout, scaling, True, **kwargs)
+    if masked == 0:
+        return first, None
+    rest, _ = sdpa_attention_forward(module, late, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
     return torch.cat([first, rest], dim=1), None
 
 

@@ -142,7 +142,7 @@ def layer_activations(tower: Tower, *, rows: int, length: int, item: int) -> int
     Autograd keeps, per token, with h = hidden, m = intermediate, q = heads x head_dim:
 
     - two RMS norms: input, normed input, output: 3 h each. In bf16 the norm's input is kept as an fp32 copy, so 4 h + 2 h + 2 h bytes
-    - attention, split at the end of the shared prefix (`models/attention.py`): queries, keys, values (repeated to all heads below a mask),
+    - attention, split at the first token with siblings (`models/attention.py`): queries, keys, values (repeated to all heads below a mask),
       outputs of both parts and of the whole: 5 q, and a log-sum-exp of 4 bytes per head
     - the gated MLP: gate, silu(gate), up, their product: 4 m
 
@@ -163,7 +163,8 @@ def text_activations(shape: Shape, at: Lengths, *, item: int, gradient_checkpoin
     """Bytes that the language model and the projector keep for the backward pass.
 
     With checkpointing, the input of every layer and one layer in full, which is recomputed. Beside the layers: the mask of the rows after
-    the image, once for all of them, the last norm, and the projector's input, hidden layer and activation per image token.
+    the image, once for all of them (at most: it begins at the first siblings), the last norm, and the projector's input, hidden layer and
+    activation per image token.
     """
     tower, tokens = shape.text, at.trees * at.length
     layer = layer_activations(tower, rows=at.trees, length=at.length, item=item)

@@ -72,8 +72,9 @@ class TreeBatch:
     """Per tree: its row."""
     tokens: int = 0
     """Tokens that are no padding."""
-    shared: int = 0
-    """Every row begins with so many tokens, or more, of one prefix: up to there attention is plain causal."""
+    causal: int = 0
+    """In every row the tokens of the first `causal` positions see all that stands before them; T where no row has two branches, two
+    responses or two trees."""
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> TreeBatch:
         """The same batch on `device`; images in `dtype` when given."""
@@ -130,6 +131,8 @@ class TreeCollator:
         numbers = list(accumulate((tree.num_responses for tree in laid), initial=0))
         axes = [lines(lambda tree, axis=axis: tree.positions[axis], 0, torch.long) for axis in range(self.family.axes)]  # type: ignore[misc]
         owner = [[n for n, t in enumerate(row) for _ in laid[t].ids] for row in rows]
+        # behind a lone tree without siblings stands nothing but padding, which no token sees
+        causal = min(length if len(row) == 1 and laid[row[0]].causal == len(laid[row[0]].ids) else laid[row[0]].causal for row in rows)
         return TreeBatch(
             inputs={
                 "input_ids": lines(lambda tree: tree.ids, self.pad_token_id, torch.long),
@@ -138,6 +141,7 @@ class TreeCollator:
                     lines(lambda tree: tree.response, IGNORED, torch.int16),
                     torch.arange(length) < torch.tensor([[len(line)] for line in owner]),
                     _padded(owner, length, IGNORED, torch.int16) if len(rows) < len(laid) else None,
+                    causal=causal,
                 ),
                 "position_ids": axes[0] if len(axes) == 1 else torch.stack(axes),
                 **self._image_inputs([image for row in rows for t in row if (image := images[t]) is not None]),
@@ -150,7 +154,7 @@ class TreeCollator:
             prompt_ends=[[place[t][1] + end for end in laid[t].prompt_ends] for t in range(len(trees))],
             tree_rows=[place[t][0] for t in range(len(trees))],
             tokens=sum(len(tree.ids) for tree in laid),
-            shared=min(tree.branch.index(0) if tree.prompt_ends else len(tree.ids) for tree in laid) if len(rows) == len(laid) else 0,
+            causal=causal,
         )
 
     def _prefix_of(self, image: Image.Image) -> tuple[list[int], list[list[int]], int]:
@@ -178,7 +182,11 @@ class TreeCollator:
         shown = tree.image is not None
         prefix, axes, follow = self._prefix_of(tree.image) if tree.image is not None else ([], [[]] * self.family.axes, 0)
         laid = _Laid(
-            ids=list(prefix), positions=[list(axis) for axis in axes], branch=[IGNORED] * len(prefix), response=[IGNORED] * len(prefix)
+            ids=list(prefix),
+            positions=[list(axis) for axis in axes],
+            branch=[IGNORED] * len(prefix),
+            response=[IGNORED] * len(prefix),
+            causal=len(prefix),
         )
         for b, branch in enumerate(tree.branches):
             suffix = self.encoder.suffix_ids(branch.prompt, image=shown)
@@ -240,8 +248,12 @@ class _Laid:
     targets: list[tuple[int, int, int]] = field(default_factory=list)
     prompt_ends: list[int] = field(default_factory=list)
     num_responses: int = 0
+    causal: int = 0
+    """Tokens up to the first that has a sibling before it: a second question, or a second response."""
 
     def extend(self, ids: list[int], *, start: int, branch: int, response: int) -> None:
+        if self.causal == len(self.ids) and branch <= 0 and response <= 0:
+            self.causal += len(ids)
         self.ids.extend(ids)
         for axis in self.positions:
             axis.extend(range(start, start + len(ids)))
@@ -249,7 +261,7 @@ class _Laid:
         self.response.extend([response] * len(ids))
 
 
-def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor, tree: Tensor | None = None) -> Tensor:
+def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor, tree: Tensor | None = None, *, causal: int = 0) -> Tensor:
     """Which token sees which: itself and its ancestors.
 
     Args:
@@ -257,18 +269,18 @@ def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor, tree: Tensor |
         response: [B, T] response number within the tree, any integer type, -1 in prefix and prompts.
         real: [B, T] False at padding.
         tree: [B, T] tree number within the row, any integer type; None where every row holds one.
+        causal: the first so many tokens of every row have no siblings before them, which saves looking for them.
 
     Returns:
         bool [B, 1, T, T], True where query (dim 2) may attend to key (dim 3). Padding sees itself alone, so that no row of a softmax is
         empty.
     """
     length = branch.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()
-    same_branch = (branch[:, None, :] == IGNORED) | (branch[:, None, :] == branch[:, :, None])
-    same_response = (response[:, None, :] == IGNORED) | (response[:, None, :] == response[:, :, None])
-    mask = earlier & same_branch & same_response & real[:, None, :] & real[:, :, None]
-    if tree is not None:
-        mask &= tree[:, None, :] == tree[:, :, None]
+    mask = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril() & real[:, None, :] & real[:, :, None]
+    for number in (branch, response, tree):
+        if number is not None and causal < length:
+            key, query = number[:, None, :], number[:, causal:, None]
+            mask[:, causal:] &= (key == query) if number is tree else (key == IGNORED) | (key == query)
     mask |= torch.eye(length, dtype=torch.bool, device=branch.device)
     return mask[:, None]
 
@@ -278,7 +290,7 @@ def model_inputs(model: Any, batch: TreeBatch) -> dict[str, Tensor]:
     dtype = next(p.dtype for p in model.parameters())
     inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.inputs.items()}
     # the kernels add a mask to the scores and would make this of the bool one anew in every layer and pass
-    seen = inputs["attention_mask"][:, :, batch.shared if splits_masks(model) else 0 :]
+    seen = inputs["attention_mask"][:, :, batch.causal if splits_masks(model) else 0 :]
     inputs["attention_mask"] = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
     return inputs
 
