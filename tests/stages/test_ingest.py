@@ -161,3 +161,13 @@ def test_what_cannot_be_linked_is_refused(tmp_path: Path) -> None:
         ingest.run(_job(tmp_path / "out", _shards(path=str(tmp_path), link=True)))
     with pytest.raises(ValueError, match="the output of a command cannot be linked"):
         ingest.run(_job(tmp_path / "out", _shards(path="pipe:cat a.tar", link=True)))
+
+
+def test_large_images_are_made_smaller_where_asked(tmp_path: Path) -> None:
+    """8 x 6 pixels with at most 12: the factor is 1/2 a side."""
+    write_tar(tmp_path / "a.tar", foreign(["1", "2"], split="test"))
+    out = tmp_path / "out"
+    ingest.run(_job(out, _shards(path=str(tmp_path), max_pixels=12)))
+    assert ImageStore(out).size("1") == (4, 3)
+    with pytest.raises(ValueError, match="linked shards are not written anew"):
+        _shards(path="x", link=True, max_pixels=12)

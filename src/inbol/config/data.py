@@ -63,6 +63,9 @@ class SourceConfig:
     yes_no_per_image: int = 4
     """easy-VQA: at most this many yes/no questions per image outside `pretrain` (seven of ten questions are yes/no otherwise, and refusing
     never pays where a guess is right half the time)."""
+    max_pixels: int = 0
+    """Images with more pixels are made smaller when they are written, in proportion; 0 leaves all as they are. For models whose image tokens
+    grow with the image."""
     images_per_shard: int = 100
     """Images in a tar file."""
 
@@ -81,6 +84,9 @@ class SourceConfig:
         within("paraphrase_share", self.paraphrase_share, 0, 1)
         at_least("yes_no_per_image", self.yes_no_per_image, 0)
         positive("images_per_shard", self.images_per_shard)
+        at_least("max_pixels", self.max_pixels, 0)
+        if self.max_pixels and self.link:
+            raise ValueError("max_pixels: linked shards are not written anew; set link=false, or max_pixels=0")
         if not self.levels:
             raise ValueError("levels: at least one degradation level is needed; level 0 is the undegraded image")
 

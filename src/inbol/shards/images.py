@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from inbol.sources.images import IMAGE_FORMATS, MAX_PIXELS, decode_image, probe_image
+from inbol.sources.images import IMAGE_FORMATS, MAX_PIXELS, decode_image, probe_image, shrink
 
-__all__ = ["IMAGE_FORMATS", "MAX_PIXELS", "decode_image", "probe_image"]
+__all__ = ["IMAGE_FORMATS", "MAX_PIXELS", "decode_image", "probe_image", "shrink"]

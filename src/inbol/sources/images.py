@@ -49,3 +49,22 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     if image.width * image.height > max_pixels:
         raise ValueError(f"image is too large: {image.width} x {image.height} pixels, at most {max_pixels} are decoded")
     return image
+
+
+def shrink(data: bytes, max_pixels: int) -> tuple[bytes, str]:
+    """(encoded image of at most `max_pixels` pixels, its format), made smaller in proportion; PNG stays PNG, the rest becomes JPEG.
+
+    An image that is small enough is returned as it is. Raises ValueError as `decode_image`.
+    """
+    image_format, width, height = probe_image(data)
+    if width * height <= max_pixels:
+        return data, image_format
+    factor = (max_pixels / (width * height)) ** 0.5
+    size = max(1, int(width * factor)), max(1, int(height * factor))
+    smaller = decode_image(data).resize(size, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    if image_format == "png":
+        smaller.save(buffer, format="PNG")
+    else:
+        smaller.save(buffer, format="JPEG", quality=95)
+    return buffer.getvalue(), "png" if image_format == "png" else "jpeg"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from inbol.config.data import SourceConfig
 from inbol.contracts import SPLITS, VqaSample
 from inbol.shards.cache import ShardCache
 from inbol.shards.foreign import ForeignShards, survey
+from inbol.shards.images import shrink
 from inbol.shards.link import link_shards
 from inbol.shards.quarantine import QUARANTINE, check_share, write_quarantine
 from inbol.shards.reader import read_shard, shard_names
@@ -47,22 +48,30 @@ def run(job: Job) -> dict[str, Any]:
     elif config.name == "shards":
         facts = copy_shards(job, progress)
     else:
-        write_source(open_source(config), job.out, config.images_per_shard, progress)
+        write_source(open_source(config), job.out, config, progress)
         facts = {}
     return {"source": config.name, **facts, **count(job.out)}
 
 
-def write_source(source: Source, out: Path, images_per_shard: int, progress: Progress) -> None:
+def write_source(source: Source, out: Path, config: SourceConfig, progress: Progress) -> None:
     """Write the shards of a source; those that exist are kept."""
+
+    def sample(split: str, key: str) -> VqaSample:
+        built = source.build(split, key)
+        if not config.max_pixels:
+            return built
+        image, image_format = shrink(built.image, config.max_pixels)
+        return replace(built, image=image, image_format=image_format)
+
     splits = source.splits()
     done, total = 0, sum(map(len, splits.values()))
     for split, keys in splits.items():
-        for number, start in enumerate(range(0, len(keys), images_per_shard)):
-            chunk = keys[start : start + images_per_shard]
+        for number, start in enumerate(range(0, len(keys), config.images_per_shard)):
+            chunk = keys[start : start + config.images_per_shard]
             path = out / f"{split}-{number:06d}.tar"
             progress(done, total, path.stem)
             if not path.exists():
-                write_shard(path, (source.build(split, key) for key in chunk))
+                write_shard(path, (sample(split, key) for key in chunk))
             done += len(chunk)
     progress(done, total, "counting")
 
@@ -75,7 +84,7 @@ def copy_shards(job: Job, progress: Progress) -> dict[str, Any]:
     write_quarantine(job.out / QUARANTINE, found.problems)
     check_share(found.problems, total=found.total, share=config.max_bad_share, where=job.out / QUARANTINE)
     source = ForeignShards(found, cache, seed=config.seed, sizes=split_sizes(config))
-    write_source(source, job.out, config.images_per_shard, progress)
+    write_source(source, job.out, config, progress)
     return {"shards_read": len(found.addresses), "quarantined": len(found.problems), "members_never_read": found.ignored}
 
 
