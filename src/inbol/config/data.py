@@ -64,7 +64,7 @@ class SourceConfig:
     """easy-VQA: at most this many yes/no questions per image outside `pretrain` (seven of ten questions are yes/no otherwise, and refusing
     never pays where a guess is right half the time)."""
     max_pixels: int = 0
-    """Images with more pixels are made smaller when they are written, in proportion; 0 leaves all as they are. For models whose image tokens
+    """Images with more pixels are made smaller in proportion when they are written; 0 leaves all as they are. For models whose image tokens
     grow with the image."""
     images_per_shard: int = 100
     """Images in a tar file."""
