@@ -1,8 +1,8 @@
 """Training runs on the toy set by ranks forked from one process: torch and DeepSpeed are imported once, a run takes a second or two.
 
-`python forked.py ORDERS.json`: the orders are a list of legs, run one after the other; each is a set of ranks that train in a folder from
-where its checkpoints say, until they are done or killed. A result per leg goes to `<ORDERS>.done.json`. The process that forks computes
-nothing itself, so nothing of torch's is running when it does.
+`python forked.py ORDERS.json`: the orders, by name, are run one after the other. Most are legs: a set of ranks that train in a folder from
+where its checkpoints say, until they are done or killed. The results go to `<ORDERS>.done.json`. The process that forks computes nothing
+itself, so nothing of torch's is running when it does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ class Leg:
     save_steps: int = 2
     dropout: float = 0.2
     lora: bool = False
+    precision: str = "fp32"
     weight_decay: float = 0.0
     changes: dict[str, Any] = field(default_factory=dict)
     """Fields of `Budget`, and `seed`."""
@@ -49,7 +51,8 @@ class Leg:
 
 
 def go(leg: Leg) -> dict[str, Any]:
-    """Run a leg; returns its exit codes by rank (negative: the signal), whether it was killed, and the ends of what the ranks said."""
+    """Run a leg; returns its exit codes by rank (negative: the signal), whether it was killed, what it left, and the ends of what the ranks
+    said."""
     folder = Path(leg.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
@@ -82,7 +85,15 @@ def go(leg: Leg) -> dict[str, Any]:
         time.sleep(0.001)
     said = [(folder / f"log-{rank}.txt").read_text(errors="replace")[-3000:] for rank in range(leg.ranks)]
     seconds = round(time.monotonic() - start, 2)
-    return {"codes": [codes[rank] for rank in range(leg.ranks)], "killed": killed, "hung": hung, "said": said, "seconds": seconds}
+    saved = sorted(path.name for path in (folder / "trainer").glob("checkpoint-*"))
+    return {
+        "checkpoints": saved,
+        "codes": [codes[rank] for rank in range(leg.ranks)],
+        "killed": killed,
+        "hung": hung,
+        "said": said,
+        "seconds": seconds,
+    }
 
 
 def reached(folder: Path, what: str, number: int) -> bool:
@@ -118,16 +129,17 @@ def fork(leg: Leg, rank: int, port: int) -> int:
 
 def work(leg: Leg) -> None:
     """One rank: train, export, and leave facts, log and weights behind."""
+    import torch
     import toy
     from toy_runs import CLIP, GLOBAL_BATCH, LR, SEED, config_class, start_model
 
     from inbol.models.load import add_lora
     from inbol.training.checkpoints import export
     from inbol.training.engine import start_ranks
-    from inbol.training.trainer import Budget, Sharding, train
+    from inbol.training.trainer import Budget, Sharding
 
     rank, world_size = start_ranks()
-    model: Any = start_model()
+    model: Any = start_model(torch.bfloat16 if leg.precision == "bf16" else torch.float32)
     base = None
     for module in model.model.language_model.modules():
         if hasattr(module, "attention_dropout"):
@@ -136,8 +148,6 @@ def work(leg: Leg) -> None:
         base = str(Path(leg.folder) / "base")
         if rank == 0:
             model.save_pretrained(base)
-        import torch
-
         torch.manual_seed(0)
         model = add_lora(model, r=4, alpha=8, dropout=0.0, target_modules=("q_proj", "v_proj", "up_proj"))
     made = MAKERS[leg.kind](leg.size)
@@ -147,14 +157,20 @@ def work(leg: Leg) -> None:
     }  # fmt: skip
     changes = dict(leg.changes)
     seed = changes.pop("seed", SEED)
-    trainer, facts = train(
+    seen: list[Any] = []
+    if leg.kind in SPOILT:
+        plain = made.terms
+        made.terms = lambda model, batch: (seen.clear(), seen.extend(stored(model)), plain(model, batch))[-1]
+    trainer, facts = trained(
+        lambda: [torch.equal(one, other) for one, other in zip(seen, stored(model), strict=True)],
+        Path(leg.folder) / f"unmoved-{rank}.json",
         made,
         model,
         toy.processor(),
         config_class=config_class("dpo" if leg.kind == "dpo" else "sft"),
         folder=Path(leg.folder) / "trainer",
         budget=Budget(**{**budget, **changes}),
-        sharding=Sharding(zero_stage=leg.zero, precision="fp32", offload_optimizer=False, gradient_checkpointing=False),
+        sharding=Sharding(zero_stage=leg.zero, precision=leg.precision, offload_optimizer=False, gradient_checkpointing=False),
         seed=seed,
         rank=rank,
         world_size=world_size,
@@ -164,6 +180,22 @@ def work(leg: Leg) -> None:
         (Path(leg.folder) / "log.json").write_text(json.dumps(trainer.state.log_history))
     (Path(leg.folder) / f"facts-{rank}.json").write_text(json.dumps(facts))
     export(trainer, toy.processor(), Path(leg.folder) / "checkpoint", base=base)
+
+
+def trained(unmoved: Callable[[], list[bool]], told: Path, *args: Any, **kwargs: Any) -> Any:
+    """`train`; one that stops at what is not finite tells whether every weight is what it was at the last forward pass."""
+    from inbol.training.trainer import train
+
+    try:
+        return train(*args, **kwargs)
+    except FloatingPointError:
+        told.write_text(json.dumps(unmoved()))
+        raise
+
+
+def stored(model: Any) -> list[Any]:
+    """Copies of what this rank holds of the parameters."""
+    return [getattr(parameter, "ds_tensor", parameter).detach().clone() for parameter in model.parameters()]
 
 
 def sft(size: int) -> Any:
@@ -182,28 +214,19 @@ def dpo(size: int) -> Any:
     return objective("dpo")
 
 
-def _spoilt(spoil: Callable[[Any, Any], Any]) -> Any:
-    """SFT whose loss for the image `blue` is spoilt, on whichever rank it is, in the second epoch."""
-    import toy
-
+def _spoilt(spoil: Callable[[Any], Any]) -> Any:
+    """SFT whose loss for the image `blue` is spoilt in the second epoch, on whichever rank that is."""
     made = sft(6)
     plain_terms, plain_collate = made.terms, made.collate
+    spoils: deque[bool] = deque()  # micro-batches are trained on in the order in which they are collated
 
     def collate(visits: Any) -> Any:
-        batch = plain_collate(visits)
-        spoils = any(made.name(visit.index) == "blue" and visit.epoch == 1 and visit.real for visit in visits)
-        marked.append((batch, spoils))
-        return batch
-
-    marked: list[tuple[Any, bool]] = []
+        spoils.append(any(made.name(visit.index) == "blue" and visit.epoch == 1 and visit.real for visit in visits))
+        return plain_collate(visits)
 
     def terms(model: Any, batch: Any) -> Any:
         loss, metrics = plain_terms(model, batch)
-        if any(one is batch and spoils for one, spoils in marked) or any(
-            one.trees is batch.trees and spoils for one, spoils in marked if hasattr(one, "trees")
-        ):
-            loss = spoil(loss, toy)
-        return loss, metrics
+        return (spoil(loss) if spoils.popleft() else loss), metrics
 
     made.terms, made.collate = terms, collate
     return made
@@ -211,19 +234,20 @@ def _spoilt(spoil: Callable[[Any, Any], Any]) -> Any:
 
 def nan_loss(size: int) -> Any:
     """The loss is nan."""
-    return _spoilt(lambda loss, _: loss * float("nan"))
+    return _spoilt(lambda loss: loss * float("nan"))
 
 
 def infinite_loss(size: int) -> Any:
     """The loss is infinite, and its gradient finite: nothing but the loss tells."""
-    return _spoilt(lambda loss, _: loss + float("inf"))
+    return _spoilt(lambda loss: loss + float("inf"))
 
 
 def nan_gradient(size: int) -> Any:
     """The loss is what it was, and its gradient nan: the root of 0 has an infinite slope, times 0."""
-    return _spoilt(lambda loss, _: loss + (loss - loss.detach()).abs().sqrt() * 0)
+    return _spoilt(lambda loss: loss + (loss - loss.detach()).abs().sqrt() * 0)
 
 
+SPOILT = ("nan_loss", "infinite_loss", "nan_gradient")
 MAKERS: dict[str, Callable[[int], Any]] = {
     "sft": sft, "dpo": dpo, "nan_loss": nan_loss, "infinite_loss": infinite_loss, "nan_gradient": nan_gradient,
 }  # fmt: skip
@@ -254,6 +278,14 @@ def kills(order: dict[str, Any]) -> dict[str, Any]:
             runs += 1  # it was done before its kill came: another run takes the rest
 
 
+def damage(order: dict[str, Any]) -> str:
+    """Cut the largest file of a folder's newest checkpoint short by a byte; returns its path below the checkpoint."""
+    newest = max(Path(order["damage"]).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    path = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    os.truncate(path, path.stat().st_size - 1)
+    return str(path.relative_to(newest.parent))
+
+
 def main() -> None:
     """Import what the ranks need, then run the orders."""
     import deepspeed.module_inject
@@ -272,9 +304,10 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # a rank need not look through, and so copy, what is there already
     path = Path(sys.argv[1])
-    results = []
-    for order in json.loads(path.read_text()):
-        results.append(kills(order) if "kills" in order else go(Leg(**order)))
+    results = {}
+    for name, order in json.loads(path.read_text()).items():
+        do = kills if "kills" in order else damage if "damage" in order else lambda order: go(Leg(**order))
+        results[name] = do(order)
     path.with_suffix(".done.json").write_text(json.dumps(results))
 
 

@@ -164,6 +164,9 @@ class StreamTrainer(Trainer):
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.part or super()._get_output_dir(trial))
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        """None is needed: dropout is a function of seed, step and rank, and the data are arithmetic."""
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Written elsewhere, flushed, hashed and marked, and only then given its name; an interrupted one is never seen."""
         folder, step, first = Path(self.args.output_dir), self.state.global_step, self.is_world_process_zero()
