@@ -18,6 +18,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def go(leg: Leg) -> dict[str, Any]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     sys.stdout.flush()
-    start = time.monotonic()
+    start, left = time.monotonic(), parts(folder)
     pids = [fork(leg, rank, port) for rank in range(leg.ranks)]
     codes: dict[int, int] = {}
     killed, due, hung = False, None, False
@@ -70,7 +71,7 @@ def go(leg: Leg) -> dict[str, Any]:
                 if done:
                     codes[rank] = os.waitstatus_to_exitcode(status)
         now = time.monotonic()
-        if due is None and leg.kill and reached(folder, *leg.kill[:2]):
+        if due is None and leg.kill and reached(folder, left, *leg.kill[:2]):
             due = now + leg.kill[2]
         if due is not None and now >= due and not killed and not codes:
             killed = True
@@ -83,23 +84,34 @@ def go(leg: Leg) -> dict[str, Any]:
                 if rank not in codes:
                     os.kill(pid, signal.SIGKILL if killed or hung else signal.SIGTERM)
         time.sleep(0.001)
-    said = [(folder / f"log-{rank}.txt").read_text(errors="replace")[-3000:] for rank in range(leg.ranks)]
+    in_save = bool(parts(folder) - left)
+    said = [(folder / f"log-{rank}.txt").read_text(errors="replace")[-20000:] for rank in range(leg.ranks)]
     seconds = round(time.monotonic() - start, 2)
     saved = sorted(path.name for path in (folder / "trainer").glob("checkpoint-*"))
     return {
         "checkpoints": saved,
         "codes": [codes[rank] for rank in range(leg.ranks)],
-        "killed": killed,
+        "in_save": in_save,
+        "killed": -signal.SIGKILL in codes.values() and not hung,
         "hung": hung,
         "said": said,
         "seconds": seconds,
     }
 
 
-def reached(folder: Path, what: str, number: int) -> bool:
-    """Whether the run has come so far."""
+def parts(folder: Path) -> set[tuple[str, int]]:
+    """Checkpoints that are being written, and those whose writing was interrupted: (name, number of the folder)."""
+    found = set()
+    for path in folder.glob("trainer/.part-*"):
+        with suppress(OSError):  # it was given its name just now
+            found.add((path.name, path.stat().st_ino))
+    return found
+
+
+def reached(folder: Path, left: set[tuple[str, int]], what: str, number: int) -> bool:
+    """Whether the run has come so far; `left` is what was there at its start."""
     if what == "save":
-        return any(folder.glob(f"trainer/.part-{number}/*"))
+        return any(name == f".part-{number}" for name, _ in parts(folder) - left)
     try:
         return (folder / "trainer" / "account" / "rank-0.jsonl").read_text().count("\n") >= number
     except OSError:
@@ -129,6 +141,8 @@ def fork(leg: Leg, rank: int, port: int) -> int:
 
 def work(leg: Leg) -> None:
     """One rank: train, export, and leave facts, log and weights behind."""
+    if (Path(leg.folder) / "checkpoint").exists():
+        return  # this rank was killed after the last thing it had to do
     import torch
     import toy
     from toy_runs import CLIP, GLOBAL_BATCH, LR, SEED, config_class, start_model
@@ -257,7 +271,7 @@ def random_kill(rng: random.Random, steps: int, save_steps: int) -> tuple[str, i
     """A moment: in a step, while a checkpoint is being written, or after it; of one rank or of all."""
     what = rng.choice(["step", "save", "save"])
     number = rng.randint(1, steps) if what == "step" else rng.randrange(save_steps, steps + 1, save_steps)
-    return what, number, rng.uniform(0, 0.05 if what == "step" else 0.3), rng.choice([-1, -1, 0, 1])
+    return what, number, rng.uniform(0, 0.05 if what == "step" else 0.25), rng.choice([-1, -1, 0, 1])
 
 
 def kills(order: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import families
 import pytest
 
 from inbol.training import checkpoints as module
-from inbol.training.checkpoints import COMPLETE, PART, checkpoints, copy_processor, failure, hashes, publish, rotate, sweep
+from inbol.training.checkpoints import COMPLETE, PART, checkpoints, copy_processor, failure, hashes, listing, publish, rotate, sweep
 
 FILES = {"trainer_state.json": b"{}", "global_step4/optim_0.pt": b"moments of rank 0", "global_step4/optim_1.pt": b"moments of rank 1"}
 
@@ -21,7 +21,8 @@ def write(folder: Path, step: int) -> Path:
     for name, data in FILES.items():
         (part / name).parent.mkdir(parents=True, exist_ok=True)
         (part / name).write_bytes(data)
-    publish(part, folder / part.name, {**hashes(part, (0, 2)), **hashes(part, (1, 2))})
+    names = listing(part)
+    publish(part, folder / part.name, {**hashes(part, names[0::2]), **hashes(part, names[1::2])})
     part.parent.rmdir()
     return folder / part.name
 

@@ -14,7 +14,7 @@ from toy_runs import UNSHARDED, budget, mixed_objective, objective
 from inbol.shards.files import write_text
 from inbol.training import resume as module
 from inbol.training.arguments import bound
-from inbol.training.checkpoints import PART, checkpoints, hashes, publish
+from inbol.training.checkpoints import PART, checkpoints, hashes, listing, publish
 from inbol.training.resume import (
     STREAM,
     Resume,
@@ -33,7 +33,7 @@ def save(folder: Path, step: int, *, world_size: int = 2, since: int = 0) -> Pat
     part = folder / f"{PART}{step}" / f"checkpoint-{step}"
     write_text(part / STREAM, stream_facts(BOUND, world_size=world_size, since=since))
     write_text(part / f"global_step{step}" / "weights.pt", f"weights of step {step}")
-    publish(part, folder / part.name, hashes(part))
+    publish(part, folder / part.name, hashes(part, listing(part)))
     part.parent.rmdir()
     return folder / part.name
 
@@ -144,6 +144,7 @@ def test_hyperparameters_are_put_back() -> None:
         (1e-2 / 4, 1e-2, 0.1),
         (1e-3 / 4, 1e-3, 0.0),
     ]
+    assert scheduler.get_last_lr() == [1e-2 / 4, 1e-3 / 4]
     steps = [optimizer.state[parameter]["step"] for parameter in parameters]
     assert [float(step) for step in steps] == [3.0, 3.0] and steps[0] is not steps[1]
     scheduler.step()

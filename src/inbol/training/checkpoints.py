@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,21 @@ PROCESSOR_FILES = (
 """Files of a checkpoint that are its processor's, by pattern."""
 
 
-def hashes(folder: Path, share: tuple[int, int] = (0, 1)) -> dict[str, tuple[int, str]]:
-    """Flush and hash the files of a checkpoint that is being written: (bytes, sha256) by path below `folder`.
+def listing(folder: Path) -> list[str]:
+    """Paths of a checkpoint's files below `folder`, sorted, without the marker."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
+
+
+def hashes(folder: Path, names: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Flush and hash these files of a checkpoint that is being written: (bytes, sha256) by name.
 
     sha256 as in every manifest: about 1 GB/s a core, and the ranks share the files, so that it adds little to writing them; crc32 is less
     than twice as fast, and does not tell a damaged file from another.
-
-    Args:
-        folder: the checkpoint; every rank has written its part.
-        share: (rank, world size): every world-size-th file is this rank's.
     """
     found = {}
-    for path in _files(folder)[share[0] :: share[1]]:
-        sync(path)
-        found[path.relative_to(folder).as_posix()] = path.stat().st_size, _sha256(path)
+    for name in names:
+        sync(folder / name)
+        found[name] = (folder / name).stat().st_size, _sha256(folder / name)
     return found
 
 
@@ -48,7 +49,7 @@ def publish(part: Path, folder: Path, files: Mapping[str, tuple[int, str]]) -> N
     """Mark `part` as complete and give it its name, `folder`; what has that name already is put away first. On one rank."""
     marker = {"files": {name: {"bytes": size, "sha256": digest} for name, (size, digest) in sorted(files.items())}}
     write_text(part / COMPLETE, json.dumps(marker, indent=1) + "\n")
-    for inner in {part, *(path.parent for path in _files(part))}:
+    for inner in {part, *((part / name).parent for name in files)}:
         sync(inner)
     if folder.exists():
         _remove(folder)
@@ -106,10 +107,6 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     folder.rename(old)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
 
 
 def _sha256(path: Path) -> str:

@@ -194,6 +194,7 @@ def restore_hyperparameters(optimizer: torch.optim.Optimizer, scheduler: Any, ma
         group.update({name: value for name, value in fresh.items() if name in group and name != "step"})
         group["initial_lr"] = fresh["lr"]
         group["lr"] = fresh["lr"] * factor(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]  # what is logged
 
 
 def _short(text: str | None) -> str:

@@ -20,7 +20,7 @@ from inbol.shards.files import write_text
 from inbol.shards.order import spread
 from inbol.training.accounting import Ledger, cut_off, prove, read_all
 from inbol.training.arguments import Budget, Sharding, bound, trainer_arguments
-from inbol.training.checkpoints import PART, PREFIX, hashes, publish, rotate
+from inbol.training.checkpoints import PART, PREFIX, hashes, listing, publish, rotate
 from inbol.training.engine import deepspeed_config
 from inbol.training.finite import FiniteGuard
 from inbol.training.ranks import barrier, gathered
@@ -186,7 +186,8 @@ class StreamTrainer(Trainer):
         if self.ledger:
             self.ledger.sync()
         barrier(world_size)  # every rank has written its part
-        shares = gathered(hashes(written, (rank, world_size)), world_size)
+        names = gathered(listing(written), world_size)[0]  # one list for all: another machine may see a new file later
+        shares = gathered(hashes(written, names[rank::world_size]), world_size)
         if first:
             publish(written, folder / written.name, {name: facts for share in shares for name, facts in share.items()})
             part.rmdir()
