@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from inbol.config import stages as config
+from inbol.config.identity import identity
 from inbol.config.run import RunConfig
 from inbol.config.training import BaseConfig
 from inbol.shards.manifest import fingerprint
@@ -91,7 +92,7 @@ class _Planner:
     ) -> Node:
         """The node of `stage` with this configuration and these inputs, made at its first use."""
         parents = {role: parent.fingerprint for role, parent in inputs.items()}
-        print_ = fingerprint(stage, STAGES[stage].version, asdict(stage_config), {**parents, **(outside or {})})
+        print_ = fingerprint(stage, STAGES[stage].version, identity(stage_config), {**parents, **(outside or {})})
         if (stage, print_) not in self.made:
             name = f"{stage}[{mark}]" if mark else stage
             folder = Path(self.run.runs_dir) / stage / print_

@@ -7,7 +7,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,8 +86,8 @@ def micro_batch(collator: TreeCollator, trees: int) -> TreeBatch:
     return SftObjective(examples(), picture, collator).collate([Visit(i, 0, True) for i in range(trees)]).trees
 
 
-def run(spec: Measured, rank: int, world_size: int) -> dict[str, Any]:
-    """Train for `STEPS` steps."""
+def run(spec: Measured, folder: Path, rank: int, world_size: int) -> dict[str, Any]:
+    """Train for `STEPS` steps; all ranks in one folder."""
     model, collator = tiny_llava(spec)
     if spec.lora:
         model = add_lora(model, r=16, alpha=32, dropout=0.0, target_modules=TARGETS)
@@ -96,19 +95,18 @@ def run(spec: Measured, rank: int, world_size: int) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        train(
-            SftObjective(examples(), picture, collator), model, collator.processor, config_class=SFTConfig, folder=Path(folder) / str(rank),
-            budget=Budget(
-                lr=1e-4, epochs=STEPS * spec.global_batch / IMAGES, global_batch=spec.global_batch, micro_batch=spec.micro_batch,
-                warmup_share=0.0, weight_decay=0.0, max_grad_norm=1.0, save_steps=1000, log_steps=1,
-            ),
-            sharding=Sharding(
-                zero_stage=spec.zero_stage, precision=spec.precision, offload_optimizer=False,
-                gradient_checkpointing=spec.gradient_checkpointing,
-            ),
-            seed=0, rank=rank, world_size=world_size, report=lambda *_: None, save_strategy="no",
-        )  # fmt: skip
+    train(
+        SftObjective(examples(), picture, collator), model, collator.processor, config_class=SFTConfig, folder=folder,
+        budget=Budget(
+            lr=1e-4, epochs=STEPS * spec.global_batch / IMAGES, global_batch=spec.global_batch, micro_batch=spec.micro_batch,
+            warmup_share=0.0, weight_decay=0.0, max_grad_norm=1.0, save_steps=1000, log_steps=1,
+        ),
+        sharding=Sharding(
+            zero_stage=spec.zero_stage, precision=spec.precision, offload_optimizer=False,
+            gradient_checkpointing=spec.gradient_checkpointing,
+        ),
+        seed=0, rank=rank, world_size=world_size, report=lambda *_: None, save_strategy="no",
+    )  # fmt: skip
     return counts
 
 
@@ -116,11 +114,11 @@ def main() -> None:
     out, spec = Path(sys.argv[1]), Measured(**json.loads(sys.argv[2]))
     rank, world_size = start_ranks()
     stage = min(spec.zero_stage, 2)  # a run under ZeRO-3 would change how the next model is built
-    run(replace(spec, hidden_size=32, vision_layers=1, text_layers=1, heads=2, zero_stage=stage), rank, world_size)
+    run(replace(spec, hidden_size=32, vision_layers=1, text_layers=1, heads=2, zero_stage=stage), out / "warm-up", rank, world_size)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the highest resident memory counts from here
     before = status("VmRSS")
-    facts = run(spec, rank, world_size)
+    facts = run(spec, out / "trainer", rank, world_size)
     (out / f"{rank}.json").write_text(json.dumps({**facts, "bytes": status("VmHWM") - before}))
 
 

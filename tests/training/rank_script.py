@@ -68,9 +68,8 @@ def main() -> None:
     try:
         run("sft", out / "crashed", rank, world_size, dropout=0.2, report=crash_after(3))
     except CrashError:
-        (out / "crashed" / "checkpoint-3").mkdir(exist_ok=True)  # as if the crash had come while step 3 was being saved
-        for state in (out / "crashed" / "checkpoint-2").glob("rng_state*"):
-            state.unlink(missing_ok=True)  # dropout is a function of seed, step and rank: no state is needed to resume
+        (out / "crashed" / ".part-3" / "checkpoint-3").mkdir(parents=True, exist_ok=True)  # as if step 3 had been in the saving
+        assert not list((out / "crashed" / "checkpoint-2").glob("rng_state*")), "dropout is a function of seed, step and rank"
     else:
         raise AssertionError("the run was to stop after step 3")
     run("sft", out / "crashed", rank, world_size, dropout=0.2)

@@ -1,44 +1,116 @@
-"""Checkpoints count when they are marked complete, and only then."""
+"""A checkpoint has its name once it is whole, and what happens to it afterwards is noticed."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import families
 import pytest
 
-from inbol.training.checkpoints import COMPLETE, copy_processor, last_complete, write_marker
+from inbol.training import checkpoints as module
+from inbol.training.checkpoints import COMPLETE, PART, checkpoints, copy_processor, failure, hashes, listing, publish, rotate, sweep
+
+FILES = {"trainer_state.json": b"{}", "global_step4/optim_0.pt": b"moments of rank 0", "global_step4/optim_1.pt": b"moments of rank 1"}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Steps 2, 4 and 10 are complete, 12 was cut off; something else lies beside them."""
-    for step in (2, 4, 10, 12):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    for step in (2, 4, 10):
-        write_marker(tmp_path / f"checkpoint-{step}")
+def write(folder: Path, step: int) -> Path:
+    """A checkpoint, by the steps that the trainer takes, the hashing shared by two ranks."""
+    part = folder / f"{PART}{step}" / f"checkpoint-{step}"
+    for name, data in FILES.items():
+        (part / name).parent.mkdir(parents=True, exist_ok=True)
+        (part / name).write_bytes(data)
+    names = listing(part)
+    publish(part, folder / part.name, {**hashes(part, names[0::2]), **hashes(part, names[1::2])})
+    part.parent.rmdir()
+    return folder / part.name
+
+
+def test_the_marker_lists_every_file(tmp_path: Path) -> None:
+    """sha256 of b"{}" and the sizes by hand; whole for one reader as for three who share it."""
+    whole = write(tmp_path, 4)
+    files = json.loads((whole / COMPLETE).read_text())["files"]
+    assert {name: facts["bytes"] for name, facts in files.items()} == {name: len(data) for name, data in FILES.items()}
+    assert files["trainer_state.json"]["sha256"] == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    assert [failure(whole)] + [failure(whole, (rank, 3)) for rank in range(3)] == [None] * 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-4"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_damage_is_noticed_and_named(tmp_path: Path, name: str) -> None:
+    """A file cut short, of the same length but changed, and gone; also by the one of two readers whose share it is."""
+    whole = write(tmp_path, 4)
+    data = FILES[name]
+    (whole / name).write_bytes(data[:-1])
+    assert failure(whole) == f"{name} has {len(data) - 1} bytes instead of {len(data)}"
+    (whole / name).write_bytes(data[:-1] + b"!")
+    assert failure(whole) == f"{name} has another content than was written"
+    assert sorted(str(failure(whole, (rank, 2))) for rank in (0, 1)) == ["None", f"{name} has another content than was written"]
+    (whole / name).unlink()
+    assert failure(whole) == f"{name} is missing"
+
+
+def test_a_folder_without_a_list_is_not_whole(tmp_path: Path) -> None:
+    """Not marked, marked by a version that listed nothing, and a marker cut short."""
+    whole = write(tmp_path, 4)
+    text = (whole / COMPLETE).read_text()
+    for wrong in ("all ranks have written their part\n", text[:-9], "[]", "{}"):
+        (whole / COMPLETE).write_text(wrong)
+        assert failure(whole) == "COMPLETE is no list of files"
+    (whole / COMPLETE).unlink()
+    assert failure(whole) == "COMPLETE is missing"
+
+
+@pytest.mark.parametrize("dies_at", range(12))
+def test_a_kill_while_it_is_written_leaves_nothing_with_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> None:
+    """The n-th call that flushes, hashes or renames never returns: there is a whole checkpoint, or none; a second attempt succeeds."""
+    calls = 0
+
+    def dying(function: object) -> object:
+        def call(*args: object, **kwargs: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == dies_at + 1:
+                raise KeyboardInterrupt
+            assert callable(function)
+            return function(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "sync", dying(module.sync))
+        patch.setattr(module, "write_text", dying(module.write_text))
+        patch.setattr(os, "rename", dying(os.rename))
+        try:
+            write(tmp_path, 4)
+            assert dies_at >= calls
+        except KeyboardInterrupt:
+            assert all(failure(tmp_path / f"checkpoint-{step}") is None for step in checkpoints(tmp_path))
+    sweep(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+    assert failure(write(tmp_path, 4)) is None
+
+
+def test_the_newest_ones_are_kept(tmp_path: Path) -> None:
+    """10 comes after 4, though not in the alphabet; what is no checkpoint stays."""
+    for step in (2, 10, 4):
+        write(tmp_path, step)
     (tmp_path / "checkpoint-best").mkdir()
-    (tmp_path / "log_history.json").write_text("[]")
-    return tmp_path
+    assert checkpoints(tmp_path) == [10, 4, 2]
+    rotate(tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-4", "checkpoint-best"]
+    rotate(tmp_path, 2)
+    assert checkpoints(tmp_path) == [10, 4]
+    assert checkpoints(tmp_path / "missing") == []
 
 
-def test_the_newest_complete_one_by_number(folder: Path) -> None:
-    """10 comes after 4, though not in the alphabet; 12 has no marker and is removed by the rank that may."""
-    assert last_complete(folder, remove_others=False) == folder / "checkpoint-10"
-    assert (folder / "checkpoint-12").exists()
-    assert last_complete(folder, remove_others=True) == folder / "checkpoint-10"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "checkpoint-10", "checkpoint-2", "checkpoint-4", "checkpoint-best", "log_history.json",
-    ]  # fmt: skip
-
-
-def test_nothing_complete_is_none(tmp_path: Path) -> None:
-    assert last_complete(tmp_path, remove_others=True) is None
-    assert last_complete(tmp_path / "missing", remove_others=True) is None
-    (tmp_path / "checkpoint-3").mkdir()
-    (tmp_path / "checkpoint-3" / f".{COMPLETE}.1.part").write_text("")
-    assert last_complete(tmp_path, remove_others=True) is None
-    assert not (tmp_path / "checkpoint-3").exists()
+def test_a_checkpoint_that_is_written_again_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    whole = write(tmp_path, 4)
+    (whole / "more").write_text("of an older run")
+    assert failure(write(tmp_path, 4)) is None
+    assert sorted(path.name for path in whole.iterdir()) == [COMPLETE, "global_step4", "trainer_state.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-4"]
 
 
 def test_a_processor_is_copied_as_it_is(tmp_path: Path) -> None:

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from names import Names
 from torch.utils.data import DataLoader
 
 from inbol.shards.order import Layout, spread
 from inbol.training.stream import FromStep, StepStream, Visit, deal
-from inbol.training.throughput import Counts
-
-
-class Names:
-    """An objective of `size` trees whose batches are the visits themselves; tree i adds i + 1 to the denominator."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def denominator(self, visit: Visit) -> float:
-        return float(visit.index + 1)
-
-    def length(self, visit: Visit) -> int:
-        return visit.index * 7 % 5
-
-    def collate(self, visits: list[Visit]) -> list[Visit]:
-        return visits
-
-    def counts(self, batch: Any) -> Counts:
-        return Counts(samples=len(batch))
-
-    def terms(self, model: Any, batch: Any) -> Any:
-        raise NotImplementedError
 
 
 def streams(size: int, layout: Layout, seed: int = 0) -> list[StepStream]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inbol.config.checks import at_least, one_of, positive, within
+from inbol.config.identity import working
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +33,15 @@ class OptimConfig:
     """Gradient norm clip."""
     save_steps: int = 50
     """Optimiser steps between checkpoints; a killed run resumes from the last complete one."""
+    keep_checkpoints: int = working(2)
+    """So many checkpoints of an unfinished training are kept; should the newest be damaged, the one before is resumed from."""
+    resume_changed: bool = working(False)
+    """Resume although data, batch, seed or optimiser are not those of the checkpoint. Otherwise that is refused, and says what differs."""
     log_steps: int = 10
     """Optimiser steps between logged lines."""
 
     def __post_init__(self) -> None:
-        for field in ("lr", "epochs", "global_batch", "micro_batch", "max_grad_norm", "save_steps", "log_steps"):
+        for field in ("lr", "epochs", "global_batch", "micro_batch", "max_grad_norm", "save_steps", "log_steps", "keep_checkpoints"):
             positive(field, getattr(self, field))
         at_least("row_tokens", self.row_tokens, 0)
         within("warmup_share", self.warmup_share, 0, 1)

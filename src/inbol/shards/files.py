@@ -27,6 +27,15 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def sync(path: Path) -> None:
+    """Flush what was written to a file, or the names in a folder, to disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 `text` to `path` atomically."""
     write_bytes(path, text.encode())

@@ -102,7 +102,12 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
                 base.optim, lr=base.tower_lr, epochs=base.tower_epochs, global_batch=base.tower_batch, micro_batch=base.tower_batch
             )
             train(
-                TowerObjective(labels, partial(objective.clear_image, undegraded_epochs=base.tower_epochs // 2), processor.image_processor),
+                TowerObjective(
+                    labels,
+                    partial(objective.clear_image, undegraded_epochs=base.tower_epochs // 2),
+                    processor.image_processor,
+                    [sample.key for sample in samples],
+                ),
                 probe,
                 None,
                 folder=job.out / "trainer" / "tower",

@@ -1,16 +1,25 @@
-"""Checkpoints that are complete or ignored, and the export to an ordinary Hugging Face folder."""
+"""Checkpoints that are whole or invisible, and the export to an ordinary Hugging Face folder.
+
+A checkpoint is written in `.part-<step>/`, every file is flushed to disk and hashed, the marker lists them, and only then the folder gets
+its name, `checkpoint-<step>`. So whatever has that name was whole once; what happened to it since, its hashes tell.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
-from inbol.shards.files import write_text
+from inbol.shards.files import sync, write_text
 
 COMPLETE = "COMPLETE"
+"""The marker: name, size and sha256 of every other file of the checkpoint."""
+PART, OLD, FAILED, PREFIX = ".part-", ".old-", "failed-checkpoint-", "checkpoint-"
 PROCESSOR_FILES = (
     "*processor_config.json", "chat_template*", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt",
     "*.model",
@@ -18,19 +27,91 @@ PROCESSOR_FILES = (
 """Files of a checkpoint that are its processor's, by pattern."""
 
 
-def write_marker(folder: Path) -> None:
-    """Mark a checkpoint folder as complete; the last thing written into it."""
-    write_text(folder / COMPLETE, "all ranks have written their part\n")
+def listing(folder: Path) -> list[str]:
+    """Paths of a checkpoint's files below `folder`, sorted, without the marker."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
 
 
-def last_complete(folder: Path, *, remove_others: bool) -> Path | None:
-    """The newest checkpoint with a COMPLETE marker, or None. Half-written ones are removed by the rank that says so."""
-    found = {int(p.name.split("-")[1]): p for p in folder.glob("checkpoint-*") if p.name.split("-")[1].isdigit()}
-    complete = [step for step, path in found.items() if (path / COMPLETE).exists()]
-    for step, path in found.items():
-        if step not in complete and remove_others:
+def hashes(folder: Path, names: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Flush and hash these files of a checkpoint that is being written: (bytes, sha256) by name.
+
+    sha256 as in every manifest: about 1 GB/s a core, and the ranks share the files, so that it adds little to writing them; crc32 is less
+    than twice as fast, and does not tell a damaged file from another.
+    """
+    found = {}
+    for name in names:
+        sync(folder / name)
+        found[name] = (folder / name).stat().st_size, _sha256(folder / name)
+    return found
+
+
+def publish(part: Path, folder: Path, files: Mapping[str, tuple[int, str]]) -> None:
+    """Mark `part` as complete and give it its name, `folder`; what has that name already is put away first. On one rank."""
+    marker = {"files": {name: {"bytes": size, "sha256": digest} for name, (size, digest) in sorted(files.items())}}
+    write_text(part / COMPLETE, json.dumps(marker, indent=1) + "\n")
+    for inner in {part, *((part / name).parent for name in files)}:
+        sync(inner)
+    if folder.exists():
+        _remove(folder)
+    part.rename(folder)
+    sync(folder.parent)
+
+
+def failure(folder: Path, share: tuple[int, int] = (0, 1)) -> str | None:
+    """What is wrong with a checkpoint, or None: a file that is missing, has another size or another hash than the marker says.
+
+    Args:
+        folder: the checkpoint.
+        share: (rank, world size): every world-size-th file of the marker is looked at.
+    """
+    try:
+        listed = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["files"]
+        wanted = [(name, int(facts["bytes"]), str(facts["sha256"])) for name, facts in sorted(listed.items())]
+    except FileNotFoundError:
+        return f"{COMPLETE} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{COMPLETE} is no list of files"
+    for name, size, digest in wanted[share[0] :: share[1]]:
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+        if _sha256(path) != digest:
+            return f"{name} has another content than was written"
+    return None
+
+
+def checkpoints(folder: Path) -> list[int]:
+    """Steps of the checkpoints in `folder`, the newest first; whether they are whole is another question."""
+    names = [path.name.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*")]
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def rotate(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints. On one rank."""
+    for step in checkpoints(folder)[keep:]:
+        _remove(folder / f"{PREFIX}{step}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run left unfinished: checkpoints half written or half removed. On one rank."""
+    for pattern in (f"{PART}*", f"{OLD}*"):
+        for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
-    return found[max(complete)] if complete else None
+
+
+def _remove(folder: Path) -> None:
+    """A checkpoint that is being removed loses its name first: a kill in the middle leaves nothing that looks like one."""
+    old = folder.with_name(f"{OLD}{folder.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def export(trainer: Any, processor: Any | Path, folder: Path, *, base: str | None = None) -> None:

@@ -34,8 +34,12 @@ def deepspeed_config(
     world_size: int,
     max_grad_norm: float,
     trainable_parameters: int,
+    load_universal: bool = False,
 ) -> dict[str, Any]:
-    """DeepSpeed's configuration for one training run; batch sizes in trees. The optimiser is torch's AdamW, made by the trainer."""
+    """DeepSpeed's configuration for one training run; batch sizes in trees. The optimiser is torch's AdamW, made by the trainer.
+
+    `load_universal`: what is resumed from is a universal checkpoint; DeepSpeed can then load nothing else.
+    """
     # DeepSpeed's own bucket (5e8 numbers) is touched bit by bit: gigabytes of memory for a model of half a million parameters
     bucket = max(1_000_000, min(trainable_parameters, 500_000_000))
     zero: dict[str, Any] = {
@@ -58,6 +62,7 @@ def deepspeed_config(
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": precision == "bf16"},
+        **({"checkpoint": {"load_universal": True}} if load_universal else {}),
         "wall_clock_breakdown": False,
         "steps_per_print": 10**9,
     }

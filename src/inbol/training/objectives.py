@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from inbol.contracts import PreferencePair, ReferenceLogps, SftExample
+from inbol.contracts import PreferencePair, ReferenceLogps, SftExample, to_json
 from inbol.losses.dpo import preference_loss
 from inbol.losses.sft import sft_loss, weighted_terms
 from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, response_logps
+from inbol.training.resume import digest
 from inbol.training.stream import Visit
 from inbol.training.throughput import Counts
 
@@ -48,10 +49,23 @@ class SftObjective:
         group_by_image: bool = True,
     ) -> None:
         """`group_by_image=False` makes a tree of each question; the sum over an epoch is the same."""
-        self.groups = _groups(examples, by_image=group_by_image)
+        self.groups, self.group_by_image = _groups(examples, by_image=group_by_image), group_by_image
         self.size = len(self.groups)
         self.load_image, self.collator, self.normalise = load_image, collator, normalise
         self.lengths = [_length(collator, [(e.prompt, e.target) for e in group]) for group in self.groups]
+
+    def name(self, index: int) -> str:
+        """See `Objective.name`."""
+        return _name(self.groups[index], by_image=self.group_by_image)
+
+    def identity(self) -> dict[str, Any]:
+        """See `Objective.identity`."""
+        return {
+            "objective": "sft",
+            "records": digest(to_json(example) for group in self.groups for example in group),
+            "normalise": self.normalise,
+            "group_by_image": self.group_by_image,
+        }
 
     def length(self, visit: Visit) -> int:
         """Tokens of the tree's questions and targets."""
@@ -114,7 +128,7 @@ class PairTrees:
         self, pairs: Sequence[PreferencePair], load_image: LoadImage, collator: TreeCollator, *, group_by_image: bool = True
     ) -> None:
         """`group_by_image=False` makes a tree of each question; the sum over an epoch is the same."""
-        self.groups = _groups(pairs, by_image=group_by_image)
+        self.groups, self.group_by_image = _groups(pairs, by_image=group_by_image), group_by_image
         self.load_image, self.collator = load_image, collator
         self.lengths = [_length(collator, [(p.prompt, text) for p in group for text in (p.chosen, p.rejected)]) for group in self.groups]
 
@@ -149,6 +163,21 @@ class DpoObjective:
             )
         self.trees, self.reference, self.loss = trees, reference, loss
         self.size = len(trees.groups)
+
+    def name(self, index: int) -> str:
+        """See `Objective.name`."""
+        return _name(self.trees.groups[index], by_image=self.trees.group_by_image)
+
+    def identity(self) -> dict[str, Any]:
+        """See `Objective.identity`; the reference is part of it."""
+        pairs = [pair for group in self.trees.groups for pair in group]
+        return {
+            "objective": "dpo",
+            "records": digest(to_json(pair) for pair in pairs),
+            "reference": digest(to_json(self.reference[pair.key]) for pair in pairs),
+            "loss": self.loss,
+            "group_by_image": self.trees.group_by_image,
+        }
 
     def length(self, visit: Visit) -> int:
         """Tokens of the tree's questions and distinct responses."""
@@ -209,3 +238,8 @@ def _groups(records: Sequence[Any], *, by_image: bool) -> list[list[Any]]:
     for record in records:
         groups[record.image_key, "" if by_image else record.prompt].append(record)
     return list(groups.values())
+
+
+def _name(group: Sequence[Any], *, by_image: bool) -> str:
+    """The key of a tree's image, and with one tree a question that of its first record."""
+    return str(group[0].image_key if by_image else f"{group[0].image_key}/{group[0].key}")

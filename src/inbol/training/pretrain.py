@@ -6,6 +6,8 @@ taught when to use one, so each visit also asks it to repeat some ("say: ...").
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,13 +18,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from inbol.contracts import Question, VqaSample
+from inbol.contracts import Question, VqaSample, to_json
 from inbol.losses.sft import sft_loss, weighted_terms
 from inbol.models.tree import Branch, Tree, TreeCollator, response_logps
 from inbol.shards.images import decode_image
 from inbol.sources.degrade import degrade
 from inbol.text.prompts import say_item
 from inbol.training.objectives import SftBatch
+from inbol.training.resume import digest
 from inbol.training.stream import Visit
 from inbol.training.throughput import Counts
 
@@ -56,13 +59,33 @@ class PretrainObjective:
         """`lessons` in order of `until`; the last one goes on to the end. `refusals` may be asked to be said; the other arguments are those
         of `BaseConfig`."""
         self.collator, self.lessons, self.seed = collator, lessons, seed
-        self.size = len(samples)
+        self.size, self.samples = len(samples), samples
         self.images = [decode_image(sample.image) for sample in samples]
         self.questions_per_image, self.say_items, self.refusals = questions_per_image, say_items, refusals
         by_number = {int(s.meta["level"]): dict(s.meta["degradation"]) for s in samples}
         self.levels = [by_number[number] for number in sorted(by_number)]
         self.pools = [[lesson.pools(sample) for sample in samples] for lesson in lessons]
         self.asked = lru_cache(maxsize=1024)(self.ask)  # every rank asks for the whole global batch, and then again for its own share
+
+    def name(self, index: int) -> str:
+        """See `Objective.name`."""
+        return self.samples[index].key
+
+    def identity(self) -> dict[str, Any]:
+        """See `Objective.identity`."""
+
+        def record(sample: VqaSample) -> str:
+            image = hashlib.sha256(sample.image).hexdigest()
+            return json.dumps([sample.key, image, sample.meta, *map(to_json, sample.questions)], sort_keys=True)
+
+        return {
+            "objective": "pretrain",
+            "records": digest(map(record, self.samples)),
+            "lessons": [[lesson.until, lesson.undegraded] for lesson in self.lessons],
+            "questions_per_image": self.questions_per_image,
+            "say_items": self.say_items,
+            "refusals": digest(self.refusals),
+        }
 
     def lesson(self, epoch: int) -> int:
         """Number of the lesson that visit `epoch` belongs to."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -52,6 +52,12 @@ class Objective(Protocol):
     def terms(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, tuple[float, float]]]:
         """(sum of weighted losses, with gradient; metrics as (sum, count) to be added over micro-batches and ranks)."""
 
+    def name(self, index: int) -> str:
+        """What people call a tree: the key of its image, and of its question where that is a tree of its own."""
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint of this training is bound to, as JSON values: a hash of the records, and what the loss depends on."""
+
 
 @dataclass(slots=True)
 class MicroBatch:
@@ -64,6 +70,8 @@ class MicroBatch:
     """Tree indices, named when a loss is not finite."""
     counts: Counts = Counts()
     """What it holds."""
+    places: list[int] = field(default_factory=list)
+    """Of the trees in the sequence of their step, in [0, global batch)."""
 
 
 class StepStream(Dataset[MicroBatch]):
@@ -72,7 +80,7 @@ class StepStream(Dataset[MicroBatch]):
     def __init__(self, objective: Objective, layout: Layout, *, rank: int, seed: int) -> None:
         self.objective, self.layout, self.rank, self.seed = objective, layout, rank, seed
         self.seconds = 0.0
-        self._step: tuple[int, float, list[list[Visit]]] = (-1, 0.0, [])
+        self._step: tuple[int, float, list[Visit], list[list[int]]] = (-1, 0.0, [], [])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,12 +94,11 @@ class StepStream(Dataset[MicroBatch]):
             sequence = self.visits(step)
             total = sum(self.objective.denominator(visit) for visit in sequence if visit.real)
             dealt = deal([self.objective.length(visit) for visit in sequence], self.layout, self.rank)
-            mine = [[sequence[place] for place in places] for places in dealt]
-            self._step = step, total or 1.0, mine  # all weights 0: the numerator is 0 too, and 0 / 0 would poison the weights
-        _, denominator, micro_batches = self._step
-        visits = micro_batches[micro]
+            self._step = step, total or 1.0, sequence, dealt  # all weights 0: the numerator is 0 too, and 0 / 0 would poison the weights
+        _, denominator, sequence, dealt = self._step
+        visits = [sequence[place] for place in dealt[micro]]
         batch = self.objective.collate(visits)
-        micro_batch = MicroBatch(batch, denominator, [visit.index for visit in visits], self.objective.counts(batch))
+        micro_batch = MicroBatch(batch, denominator, [visit.index for visit in visits], self.objective.counts(batch), dealt[micro])
         self.seconds += time.perf_counter() - start
         return micro_batch
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from inbol.training.resume import digest
 from inbol.training.stream import Visit
 from inbol.training.throughput import Counts
 
@@ -53,10 +54,26 @@ class TowerBatch:
 class TowerObjective:
     """Cross-entropy of the told attributes."""
 
-    def __init__(self, labels: Sequence[tuple[int, ...]], load_image: Callable[[int, int], Image.Image], image_processor: Any) -> None:
-        """`labels[i]`: attribute classes of image i. `load_image(i, epoch)`: its pixels at that visit."""
+    def __init__(
+        self,
+        labels: Sequence[tuple[int, ...]],
+        load_image: Callable[[int, int], Image.Image],
+        image_processor: Any,
+        keys: Sequence[str] = (),
+    ) -> None:
+        """`labels[i]`: attribute classes of image i. `load_image(i, epoch)`: its pixels at that visit. `keys[i]`: its key."""
+        self.keys = keys
         self.labels, self.load_image, self.image_processor = labels, load_image, image_processor
         self.size = len(labels)
+
+    def name(self, index: int) -> str:
+        """See `Objective.name`."""
+        return self.keys[index] if self.keys else str(index)
+
+    def identity(self) -> dict[str, Any]:
+        """See `Objective.identity`."""
+        records = digest(f"{self.name(index)} {list(classes)}" for index, classes in enumerate(self.labels))
+        return {"objective": "tower", "records": records}
 
     def denominator(self, visit: Visit) -> float:
         """One per image."""

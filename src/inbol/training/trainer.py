@@ -5,10 +5,9 @@ Why each override exists is written beside it; everything else (DeepSpeed, sched
 
 from __future__ import annotations
 
-import os
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +16,22 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 
-from inbol.shards.order import Layout, spread
-from inbol.training.checkpoints import COMPLETE, last_complete, write_marker
+from inbol.shards.files import write_text
+from inbol.shards.order import spread
+from inbol.training.accounting import Ledger, cut_off, prove, read_all
+from inbol.training.arguments import Budget, Sharding, bound, trainer_arguments
+from inbol.training.checkpoints import PART, PREFIX, hashes, listing, publish, rotate
 from inbol.training.engine import deepspeed_config
+from inbol.training.finite import FiniteGuard
+from inbol.training.ranks import barrier, gathered
+from inbol.training.resume import STREAM, Resume, find_resume, hyperparameters, restore_hyperparameters, stream_facts
 from inbol.training.stream import FromStep, MicroBatch, Objective, StepStream
 from inbol.training.throughput import Counts, flops_per_token, peak_flops, peak_memory_gb, rates
 
+ACCOUNT = "account"
+"""Where the ranks book what they trained on, beside the checkpoints."""
 Report = Callable[[int, int, str], None]
 """(done, total, note): where progress goes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """Optimiser and length of a run; see `OptimConfig` for the fields' meaning."""
-
-    lr: float
-    epochs: float
-    global_batch: int
-    micro_batch: int
-    warmup_share: float
-    weight_decay: float
-    max_grad_norm: float
-    save_steps: int
-    log_steps: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharding:
-    """DeepSpeed's part; see `DeepSpeedConfig`."""
-
-    zero_stage: int
-    precision: str
-    offload_optimizer: bool
-    gradient_checkpointing: bool
 
 
 class StreamTrainer(Trainer):
@@ -57,15 +39,31 @@ class StreamTrainer(Trainer):
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the global denominator; neither Trainer nor DeepSpeed may divide again
 
-    def __init__(self, *, stream: StepStream, lr_factors: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        stream: StepStream,
+        lr_factors: dict[str, float] | None = None,
+        resume: Resume | None = None,
+        ledger: Ledger | None = None,
+        bound_to: dict[str, Any] | None = None,
+        keep: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        """`resume`: where to go on, of `find_resume`. `bound_to`: what its checkpoints may be resumed with. `keep`: number of checkpoints
+        that are kept. `ledger`: opened behind `resume`."""
         self.stream = stream
         self.lr_factors = lr_factors or {}
+        self.resume, self.ledger, self.bound_to, self.keep = resume or Resume(), ledger, bound_to or {}, keep
+        self.part: Path | None = None
+        self.made_with: list[dict[str, Any]] = []
         self.sums: dict[str, list[float]] = {}
         self.optimizer: torch.optim.Optimizer | None
         self.counted = self.counted_in_all = Counts()
         self.logged_at = time.perf_counter(), 0, 0.0
         super().__init__(**kwargs)
         self.flops = _flops(self.model)
+        self.guard = FiniteGuard(self.args.world_size, stream.objective.name)
 
     def get_train_dataloader(self) -> DataLoader[MicroBatch]:
         """This rank's micro-batches, not passed through `accelerator.prepare`, which would split them over the ranks a second time."""
@@ -92,16 +90,22 @@ class StreamTrainer(Trainer):
     def compute_loss(self, model: Any, inputs: MicroBatch, return_outputs: bool = False, num_items_in_batch: Any = None) -> torch.Tensor:
         """Sum of weighted losses / denominator of the whole global batch x world size, which undoes DeepSpeed's mean over ranks."""
         numerator, metrics = self.stream.objective.terms(model, inputs.batch)
-        if not torch.isfinite(numerator.detach()):
-            raise FloatingPointError(
-                f"loss is {numerator.item()} at step {self.state.global_step + 1}, trees {inputs.keys}; no step was taken"
-            )
+        numerator = self.guard.watch(numerator, self.state.global_step + 1, inputs.keys)
+        if self.ledger:
+            self.ledger.note(inputs.places, inputs.keys)
         self.counted += inputs.counts
         for name, (total, count) in metrics.items():
             sums = self.sums.setdefault(name, [0.0, 0.0])
             sums[0] += total
             sums[1] += count
         return numerator / inputs.denominator * self.args.world_size
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """With DeepSpeed the optimiser's step is part of it; one that was skipped ends the training, on all ranks."""
+        loss = super().training_step(*args, **kwargs)
+        if self.deepspeed is not None and self.accelerator.gradient_state.sync_gradients:
+            self.guard.end_step(bool(getattr(self.deepspeed.optimizer, "overflow", False)), self.state.global_step + 1)
+        return loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW with decay on matrices alone, and a learning-rate factor per parameter-name prefix."""
@@ -122,6 +126,8 @@ class StreamTrainer(Trainer):
                 betas=(0.9, 0.99),
                 fused=True,  # one pass over each tensor instead of a dozen
             )
+            self.made_with = hyperparameters(self.optimizer)
+            self.optimizer.register_step_pre_hook(self._before_step)
         return self.optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -145,25 +151,55 @@ class StreamTrainer(Trainer):
             self.sums, self.counted, self.counted_in_all = {}, Counts(), self.counted_in_all + counts
         super().log(logs, start_time)
 
+    def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self.guard.step_hook(getattr(self.deepspeed, "optimizer", None), optimizer, self.state.global_step + 1)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """What DeepSpeed gets wrong in a universal checkpoint, and what a changed configuration changes, is put right."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and (self.resume.universal or self.resume.changed):
+            zero = self.optimizer if self.deepspeed is None else self.deepspeed.optimizer
+            restore_hyperparameters(getattr(zero, "optimizer", zero), self.lr_scheduler, self.made_with)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self.part or super()._get_output_dir(trial))
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """None is needed: dropout is a function of seed, step and rank, and the data are arithmetic."""
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Marked complete once every rank has written its part; an unmarked folder is never resumed from."""
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        if self.is_world_process_zero():
-            (folder / COMPLETE).unlink(missing_ok=True)
-        super()._save_checkpoint(model, trial)
-        if self.args.world_size > 1:
-            dist.barrier()
-        if self.is_world_process_zero():
-            write_marker(folder)
+        """Written elsewhere, flushed, hashed and marked, and only then given its name; an interrupted one is never seen."""
+        folder, step, first = Path(self.args.output_dir), self.state.global_step, self.is_world_process_zero()
+        rank, world_size = self.args.process_index, self.args.world_size
+        part = folder / f"{PART}{step}"
+        written = part / f"{PREFIX}{step}"
+        if first:
+            shutil.rmtree(part, ignore_errors=True)
+        barrier(world_size)
+        self.part = part  # where the library's own code saves to
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.part = None
+        if first:
+            write_text(written / STREAM, stream_facts(self.bound_to, world_size=world_size, since=self.resume.since))
+        if self.ledger:
+            self.ledger.sync()
+        barrier(world_size)  # every rank has written its part
+        names = gathered(listing(written), world_size)[0]  # one list for all: another machine may see a new file later
+        shares = gathered(hashes(written, names[rank::world_size]), world_size)
+        if first:
+            publish(written, folder / written.name, {name: facts for share in shares for name, facts in share.items()})
+            part.rmdir()
+            rotate(folder, self.keep)
+            if self.resume.universal and self.resume.folder:
+                shutil.rmtree(self.resume.folder, ignore_errors=True)  # loaded, and no longer the newest
+        barrier(world_size)
 
     def run(self) -> None:
-        """Train from the last complete checkpoint, or from the start."""
-        checkpoint = last_complete(Path(self.args.output_dir), remove_others=self.is_world_process_zero())
-        if self.args.world_size > 1:
-            dist.barrier()
-        done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
-        self.logged_at = time.perf_counter(), done, self.stream.seconds
-        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        """Train from where `resume` says."""
+        self.logged_at = time.perf_counter(), self.resume.step, self.stream.seconds
+        self.train(resume_from_checkpoint=str(self.resume.folder) if self.resume.folder else None)
 
 
 def _flops(model: Any) -> float | None:
@@ -172,10 +208,12 @@ def _flops(model: Any) -> float | None:
 
 
 class EveryStep(TrainerCallback):
-    """Dropout as a function of (seed, step, rank), so that resuming needs no RNG state; progress; learning curves to the tracker."""
+    """Dropout as a function of (seed, step, rank), so that resuming needs no RNG state; the account; progress; learning curves."""
 
-    def __init__(self, report: Report, track: Callable[[dict[str, float], int], None] | None, note: str) -> None:
-        self.report, self.track, self.note = report, track, note
+    def __init__(
+        self, report: Report, track: Callable[[dict[str, float], int], None] | None, note: str, ledger: Ledger | None = None
+    ) -> None:
+        self.report, self.track, self.note, self.ledger = report, track, note, ledger
         self.loss = ""
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -183,7 +221,9 @@ class EveryStep(TrainerCallback):
         torch.manual_seed(args.seed + 1_000_003 * state.global_step + 7919 * args.process_index)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Report progress."""
+        """Book the step, before a checkpoint of it can be saved; report progress."""
+        if self.ledger:
+            self.ledger.commit(state.global_step)
         state.epoch = state.global_step / max(state.max_steps, 1)
         self.report(state.global_step, state.max_steps, f"{self.note}{self.loss}")
 
@@ -193,49 +233,6 @@ class EveryStep(TrainerCallback):
             self.loss = f"loss {logs['loss']:.4f}"
         if logs and self.track and state.is_world_process_zero:
             self.track({name: value for name, value in logs.items() if isinstance(value, int | float)}, state.global_step)
-
-
-def trainer_arguments(
-    config_class: type,
-    *,
-    folder: Path,
-    budget: Budget,
-    layout: Layout,
-    sharding: Sharding,
-    max_steps: int,
-    seed: int,
-    deepspeed: dict[str, Any],
-    **more: Any,
-) -> Any:
-    """TRL's `SFTConfig` or `DPOConfig` with every default that would bite switched off."""
-    return config_class(
-        output_dir=str(folder),
-        per_device_train_batch_size=layout.micro_batch,
-        gradient_accumulation_steps=layout.accumulation,
-        learning_rate=budget.lr,
-        lr_scheduler_type="cosine",
-        max_steps=max_steps,
-        warmup_steps=round(budget.warmup_share * max_steps),
-        weight_decay=budget.weight_decay,
-        max_grad_norm=budget.max_grad_norm,
-        optim="adamw_torch",
-        save_steps=budget.save_steps,
-        save_total_limit=2,
-        logging_steps=budget.log_steps,
-        logging_first_step=True,
-        seed=seed,
-        bf16=sharding.precision == "bf16",
-        use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=sharding.gradient_checkpointing,
-        report_to=[],
-        ignore_data_skip=True,  # FromStep starts at the right place; skipping would read everything again
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        deepspeed=deepspeed,
-        max_length=None,
-        dataloader_num_workers=int(os.environ.get("INBOL_LOADER_WORKERS", "0")),
-        **more,
-    )
 
 
 def train(
@@ -256,18 +253,27 @@ def train(
     note: str = "",
     **more: Any,
 ) -> tuple[StreamTrainer, dict[str, Any]]:
-    """Train `model` in place, resuming from `folder` when it holds a complete checkpoint.
+    """Train `model` in place, resuming from `folder` when it holds a complete checkpoint; the number of ranks may have changed.
+
+    `folder` is one that all ranks see: their checkpoints and accounts lie side by side.
 
     Returns:
-        (the trainer, facts for the manifest: steps, world size, ZeRO stage, trees read by this rank, last logged values).
+        (the trainer, facts for the manifest: steps, world size, ZeRO stage, trees read by this rank, account, last logged values).
 
     Raises:
-        ValueError: the ranks do not divide the global batch.
-        FloatingPointError: a loss that is not finite; the step is not taken.
+        ValueError: the ranks do not divide the global batch; the checkpoints in `folder` are not whole, or of another training; a tree
+            was lost or doubled.
+        FloatingPointError: a loss or gradient that is not finite on any rank; the step is not taken.
     """
     layout = spread(budget.global_batch, world_size, budget.micro_batch)
     stream = StepStream(objective, layout, rank=rank, seed=seed)
     max_steps = max(1, round(budget.epochs * stream.steps_per_epoch))
+    bound_to = bound(objective, budget, sharding, seed=seed, max_steps=max_steps, lr_factors=lr_factors or {})
+    resume = find_resume(folder, bound_to, rank=rank, world_size=world_size, zero_stage=sharding.zero_stage, changed=budget.resume_changed)
+    if rank == 0:
+        cut_off(folder / ACCOUNT, resume.step)
+    barrier(world_size)
+    ledger = Ledger(folder / ACCOUNT, rank)
     deepspeed = deepspeed_config(
         zero_stage=sharding.zero_stage,
         precision=sharding.precision,
@@ -277,6 +283,7 @@ def train(
         world_size=world_size,
         max_grad_norm=budget.max_grad_norm,
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        load_universal=resume.universal,
     )
     arguments = trainer_arguments(
         config_class,
@@ -292,14 +299,23 @@ def train(
     trainer = StreamTrainer(
         stream=stream,
         lr_factors=lr_factors,
+        resume=resume,
+        ledger=ledger,
+        bound_to=bound_to,
+        keep=budget.keep_checkpoints,
         model=model,
         args=arguments,
         processing_class=processor,
-        callbacks=[EveryStep(report, track, note)],
+        callbacks=[EveryStep(report, track, note, ledger)],
     )
     start = time.perf_counter()
     trainer.run()
     seconds = time.perf_counter() - start
+    ledger.close()
+    barrier(world_size)  # every rank has booked its last step
+    account = prove(
+        read_all(folder / ACCOUNT), size=objective.size, seed=seed, global_batch=layout.global_batch, steps=max_steps, since=resume.since
+    )
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     facts = {
         "steps": max_steps,
@@ -311,6 +327,7 @@ def train(
         "global_batch": layout.global_batch,
         "micro_batch": layout.micro_batch,
         "accumulation": layout.accumulation,
+        "account": account,
         "throughput": {
             name.removeprefix("throughput/"): round(value, 4)
             for name, value in rates(

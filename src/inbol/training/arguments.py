@@ -1,0 +1,107 @@
+"""What a training is given: optimiser, length and sharding, and how that reads in the library's own vocabulary."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inbol.shards.order import Layout
+from inbol.training.stream import Objective
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Optimiser and length of a run; see `OptimConfig` for the fields' meaning."""
+
+    lr: float
+    epochs: float
+    global_batch: int
+    micro_batch: int
+    warmup_share: float
+    weight_decay: float
+    max_grad_norm: float
+    save_steps: int
+    log_steps: int
+    keep_checkpoints: int = 2
+    resume_changed: bool = False
+
+
+BOUND = ("lr", "epochs", "global_batch", "warmup_share", "weight_decay", "max_grad_norm")
+"""Of `Budget`, what a checkpoint may not be resumed without: with another value it would be another training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """DeepSpeed's part; see `DeepSpeedConfig`."""
+
+    zero_stage: int
+    precision: str
+    offload_optimizer: bool
+    gradient_checkpointing: bool
+
+
+def bound(
+    objective: Objective, budget: Budget, sharding: Sharding, *, seed: int, max_steps: int, lr_factors: dict[str, float]
+) -> dict[str, Any]:
+    """What a training's checkpoints belong to, as JSON values: its data, their order, and the optimiser.
+
+    Ranks, micro-batch, accumulation, loader workers and what is saved and logged when are not part of it: they change no sample and, up to
+    rounding, no weight.
+    """
+    return {
+        **objective.identity(),
+        "trees": objective.size,
+        **{name: getattr(budget, name) for name in BOUND},
+        "lr_factors": lr_factors,
+        "seed": seed,
+        "max_steps": max_steps,
+        "zero_stage": sharding.zero_stage,
+        "precision": sharding.precision,
+    }
+
+
+def trainer_arguments(
+    config_class: type,
+    *,
+    folder: Path,
+    budget: Budget,
+    layout: Layout,
+    sharding: Sharding,
+    max_steps: int,
+    seed: int,
+    deepspeed: dict[str, Any],
+    **more: Any,
+) -> Any:
+    """TRL's `SFTConfig` or `DPOConfig` with every default that would bite switched off."""
+    return config_class(
+        output_dir=str(folder),
+        per_device_train_batch_size=layout.micro_batch,
+        gradient_accumulation_steps=layout.accumulation,
+        learning_rate=budget.lr,
+        lr_scheduler_type="cosine",
+        max_steps=max_steps,
+        warmup_steps=round(budget.warmup_share * max_steps),
+        weight_decay=budget.weight_decay,
+        max_grad_norm=budget.max_grad_norm,
+        optim="adamw_torch",
+        save_steps=budget.save_steps,
+        save_total_limit=None,  # `StreamTrainer` keeps the newest ones itself, once they have their names
+        logging_steps=budget.log_steps,
+        logging_first_step=True,
+        seed=seed,
+        bf16=sharding.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=sharding.gradient_checkpointing,
+        report_to=[],
+        ignore_data_skip=True,  # FromStep starts at the right place; skipping would read everything again
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        deepspeed=deepspeed,
+        max_length=None,
+        dataloader_num_workers=int(os.environ.get("INBOL_LOADER_WORKERS", "0")),
+        **more,
+    )

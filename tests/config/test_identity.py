@@ -1,0 +1,28 @@
+"""What names a stage's folder: every value but those that only say how the work is done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+from inbol.config.identity import identity
+from inbol.config.stages import SftStage
+from inbol.config.training import DeepSpeedConfig, OptimConfig, PeftConfig, SftConfig
+
+STAGE = SftStage(sft=SftConfig(optim=OptimConfig(lr=1e-3)), peft=PeftConfig(), deepspeed=DeepSpeedConfig(), seed=0)
+
+
+def changed(**optim: object) -> SftStage:
+    return replace(STAGE, sft=replace(STAGE.sft, optim=replace(STAGE.sft.optim, **optim)))
+
+
+def test_working_fields_are_left_out_at_any_depth() -> None:
+    whole = asdict(STAGE)
+    assert (whole["sft"]["optim"].pop("keep_checkpoints"), whole["sft"]["optim"].pop("resume_changed")) == (2, False)
+    assert identity(STAGE) == whole
+    assert isinstance(identity(STAGE)["peft"]["target_modules"], tuple)
+
+
+def test_they_find_the_same_folder_and_other_fields_another() -> None:
+    assert identity(changed(keep_checkpoints=5, resume_changed=True)) == identity(STAGE)
+    assert identity(changed(lr=2e-3)) != identity(STAGE)
+    assert identity(changed(save_steps=7)) != identity(STAGE)

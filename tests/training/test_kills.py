@@ -1,0 +1,250 @@
+"""Real ranks that are killed, spoilt, damaged and changed in number: the weights are those of a run that nobody disturbed, and the account
+of what was trained on is exact.
+
+`forked.py` runs all orders of a fixture in one process tree; about a quarter of a minute for the default ones, three minutes for the heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+STEPS, TREES, GLOBAL_BATCH = 10, 6, 4
+ACCOUNT = {"samples_per_epoch": 6, "epochs": 5.0, "samples": 30, "repeats": 10, "each_once_per_epoch": True}
+"""Ten steps of four trees, two to an epoch of six."""
+
+
+def run(folder: Path, orders: dict[str, dict[str, Any]], limit: float) -> dict[str, Any]:
+    """What `forked.py` reports, by name; folders of the orders are below `folder`."""
+    placed = {
+        name: {key: str(folder / value) if key in ("folder", "damage") else value for key, value in order.items()}
+        for name, order in orders.items()
+    }
+    path = folder / "orders.json"
+    path.write_text(json.dumps(placed))
+    environment = {
+        **os.environ, "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests" / "fakes")]),
+    }  # fmt: skip
+    command = [sys.executable, str(ROOT / "tests" / "fakes" / "forked.py"), str(path)]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        text, _ = process.communicate(timeout=limit)
+        assert process.returncode == 0, text[-6000:]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return json.loads(path.with_suffix(".done.json").read_text())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "checkpoint" / "model.safetensors")
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "facts-0.json").read_text())
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    return [entry for entry in json.loads((folder / "log.json").read_text()) if "loss" in entry]
+
+
+def assert_done(result: dict[str, Any]) -> None:
+    assert set(result["codes"]) == {0}, "\n".join(result["said"])
+
+
+def assert_same(folder: Path, whole: Path) -> None:
+    """Every weight, every logged loss, and the account."""
+    ours, expected = weights(folder), weights(whole)
+    assert ours.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in ours.items())
+    assert [(line["step"], line["loss"]) for line in log(folder)] == [(line["step"], line["loss"]) for line in log(whole)]
+    assert len(log(folder)) == STEPS
+    assert facts(folder)["account"] == ACCOUNT
+
+
+def assert_undisturbed(result: dict[str, Any], folder: Path, whole: Path, kills: int) -> None:
+    """So many kills came, nothing but kills ended a leg, and every run that they disturbed is the undisturbed one."""
+    assert result["kills"] == kills
+    for leg in result["legs"]:
+        assert leg["killed"] or set(leg["codes"]) == {0}, "\n".join(leg["said"])
+        assert not leg["hung"]
+    for number in range(1, result["runs"] + 1):
+        assert_same(folder / f"run-{number}", whole)
+
+
+SPOILT = {"nan_loss": 2, "infinite_loss": 3, "nan_gradient": 2}
+"""What is not finite, and the ZeRO stage it is tried with."""
+DEFAULT: dict[str, dict[str, Any]] = {
+    "whole": {"folder": "whole"},
+    "killed": {"folder": "killed", "kills": 4, "kind": "sft", "seed": 1},
+    **{kind: {"folder": kind, "kind": kind, "zero": zero} for kind, zero in SPOILT.items()},
+    "mended": {"folder": "nan_gradient"},
+    "bf16": {"folder": "bf16", "kind": "nan_gradient", "precision": "bf16"},
+    "stopped": {"folder": "damaged", "kill": ("step", 7, 0.0, -1)},
+    "damage": {"damage": "damaged/trainer"},
+    "changed": {"folder": "damaged", "changes": {"seed": 4, "lr": 1e-3}},
+    "damaged": {"folder": "damaged"},
+    "size 1": {"folder": "size-1", "size": 1, "steps": 3},
+    "size 5": {"folder": "size-5", "size": 5, "steps": 4, "zero": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kills")
+
+
+@pytest.fixture(scope="module")
+def done(base: Path) -> dict[str, Any]:
+    return run(base, DEFAULT, 220)
+
+
+@pytest.mark.slow
+def test_kills_leave_no_trace(done: dict[str, Any], base: Path) -> None:
+    """One rank or both, in a step or while a checkpoint is written; with dropout, ends of epochs and repeats."""
+    assert_done(done["whole"])
+    assert facts(base / "whole")["account"] == ACCOUNT
+    assert_undisturbed(done["killed"], base / "killed", base / "whole", 4)
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_what_is_not_finite_on_one_rank_stops_both(kind: str, done: dict[str, Any], base: Path) -> None:
+    """Step 3 has the image `blue` on rank 1. Both ranks say so, before a weight has moved, and the checkpoint of step 2 is left."""
+    assert done[kind]["codes"] == [1, 1] and not done[kind]["hung"], "\n".join(done[kind]["said"])
+    expected = {
+        "nan_loss": "FloatingPointError: loss is nan at step 3, trees [blue] on rank 1; no step was taken",
+        "infinite_loss": "FloatingPointError: loss is inf at step 3, trees [blue] on rank 1; no step was taken",
+        "nan_gradient": "FloatingPointError: the gradient is not finite at step 3, though every loss is; trees of the step on rank 0: "
+        "[green, red]; trees of the step on rank 1: [blue, black]; no step was taken",
+    }[kind]
+    assert all(expected in said for said in done[kind]["said"]), "\n".join(done[kind]["said"])
+    for rank in (0, 1):
+        unmoved = json.loads((base / kind / f"unmoved-{rank}.json").read_text())
+        assert len(unmoved) > 20 and all(unmoved)
+    assert done[kind]["checkpoints"] == ["checkpoint-2"]
+
+
+def test_once_mended_it_goes_on(done: dict[str, Any], base: Path) -> None:
+    """From the checkpoint that was left, to the weights of a run that was never spoilt."""
+    assert_done(done["mended"])
+    assert_same(base / "nan_gradient", base / "whole")
+
+
+def test_bf16_is_no_exception(done: dict[str, Any], base: Path) -> None:
+    """DeepSpeed does not look for overflows there; the optimiser's own step does."""
+    assert all("the gradient is not finite at step 3" in said for said in done["bf16"]["said"]), "\n".join(done["bf16"]["said"])
+    assert all(json.loads((base / "bf16" / "unmoved-1.json").read_text()))
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud(done: dict[str, Any], base: Path) -> None:
+    """That of step 6 has lost a byte; training goes on from step 4, and ends as it should."""
+    assert done["stopped"]["killed"]
+    step, _, name = done["damage"].partition("/")
+    assert step == "checkpoint-6"
+    said = done["changed"]["said"][0] + done["damaged"]["said"][0]
+    assert f"checkpoint 6 is not whole: {name} has " in said
+    assert "training goes on from " in said and "checkpoint-4" in said
+    assert_done(done["damaged"])
+    assert_same(base / "damaged", base / "whole")
+
+
+def test_another_seed_and_learning_rate_are_refused(done: dict[str, Any]) -> None:
+    assert done["changed"]["codes"] == [1, 1]
+    for said in done["changed"]["said"]:
+        assert "belongs to another training: lr: 0.0003 -> 0.001; seed: 3 -> 4. Restore what it was" in said
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (1, {"samples_per_epoch": 1, "epochs": 3.0, "samples": 3, "repeats": 9, "each_once_per_epoch": True}),
+        (5, {"samples_per_epoch": 5, "epochs": 2.0, "samples": 10, "repeats": 6, "each_once_per_epoch": True}),
+    ],
+)
+def test_sizes_that_divide_by_nothing_end(size: int, expected: dict[str, Any], done: dict[str, Any], base: Path) -> None:
+    """One tree for two ranks of two micro-batches, three repeats beside it; and five of them under ZeRO-3."""
+    assert_done(done[f"size {size}"])
+    assert facts(base / f"size-{size}")["account"] == expected
+
+
+KILLS = 20
+CHANGES = {"lr": 3e-3}
+"""With a tenth of weight decay: enough for a wrong step count or decay of a bias to show in the third digit of the loss."""
+RANKS = {f"zero {zero}{' lora' * lora}": {"zero": zero, "lora": lora} for zero in (2, 3) for lora in (False, True)}
+
+
+@pytest.fixture(scope="module")
+def heavy(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    base = tmp_path_factory.mktemp("heavy")
+    orders: dict[str, dict[str, Any]] = {}
+    for kind in ("sft", "dpo"):
+        orders[f"{kind} whole"] = {"folder": f"{kind}-whole", "kind": kind}
+        orders[kind] = {"folder": kind, "kind": kind, "kills": KILLS, "seed": 2}
+    for name, how in RANKS.items():
+        common = {**how, "dropout": 0.0, "weight_decay": 0.1, "changes": CHANGES}
+        orders[f"{name} whole"] = {"folder": f"{name} whole", **common}
+        orders[f"{name} 2"] = {"folder": name, "kill": ("step", 5, 0.0, -1), **common}
+        orders[f"{name} 1"] = {"folder": name, "kill": ("step", 8, 0.02, -1), "ranks": 1, **common}
+        orders[f"{name} 2 again"] = {"folder": name, **common}
+    orders["consent 1"] = {"folder": "consent", "kill": ("step", 5, 0.0, -1)}
+    orders["consent 2"] = {"folder": "consent", "changes": {"lr": 1e-3, "resume_changed": True}}
+    return run(base, orders, 900), base
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(960)
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_twenty_kills_leave_no_trace(kind: str, heavy: tuple[dict[str, Any], Path]) -> None:
+    results, base = heavy
+    assert_undisturbed(results[kind], base / kind, base / f"{kind}-whole", KILLS)
+    in_save = sum(leg["killed"] and leg["in_save"] for leg in results[kind]["legs"])
+    assert 3 <= in_save <= KILLS - 3, "kills within the writing of a checkpoint and outside"
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(960)
+@pytest.mark.parametrize("name", RANKS)
+def test_ranks_may_change(name: str, heavy: tuple[dict[str, Any], Path]) -> None:
+    """2 ranks, then 1, then 2: the curve of two throughout to 1e-5, where the first step after a change would differ by 1e-4 and more if
+    DeepSpeed's loading were left as it is."""
+    results, base = heavy
+    assert results[f"{name} 2"]["killed"] and results[f"{name} 1"]["killed"]
+    assert_done(results[f"{name} 2 again"])
+    assert all("it is converted for" in results[f"{name} {leg}"]["said"][0] for leg in ("1", "2 again"))
+    lines, expected = log(base / name), log(base / f"{name} whole")
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    for line, wanted in zip(lines, expected, strict=True):
+        assert line["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
+        assert line["learning_rate"] == wanted["learning_rate"]
+    ours, whole = weights(base / name), weights(base / f"{name} whole")
+    assert max(float((ours[key] - value).abs().max()) for key, value in whole.items()) < 1e-5
+    assert facts(base / name)["account"] == ACCOUNT
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(960)
+def test_a_changed_training_goes_on_by_consent(heavy: tuple[dict[str, Any], Path]) -> None:
+    """Killed in step 5 or after it, resumed from step 4 (or 6) with another learning rate: the new one from the next step on, on the same
+    cosine; the account begins there."""
+    results, base = heavy
+    assert results["consent 1"]["killed"]
+    assert_done(results["consent 2"])
+    since = facts(base / "consent")["account"]["since_step"]
+    assert since in (4, 6)
+    expected = [(3e-4 if step < since else 1e-3) * 0.5 * (1 + math.cos(math.pi * step / STEPS)) for step in range(STEPS)]
+    assert [line["learning_rate"] for line in log(base / "consent")] == pytest.approx(expected)
+    assert "lr: 0.0003 -> 0.001" in results["consent 2"]["said"][0]
