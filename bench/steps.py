@@ -18,6 +18,7 @@ from bench.shapes import World
 from inbol.models.load import add_lora, attention
 from inbol.models.tree import Branch, ConversationEncoder
 from inbol.shards.order import spread
+from inbol.shards.schedule import Schedule
 from inbol.training.stream import Objective, StepStream
 from inbol.training.trainer import Budget, Sharding, StreamTrainer, trainer_arguments
 
@@ -110,7 +111,8 @@ def our_trainer(objective: Objective, model: Any, world: World, config_class: ty
         deepspeed={},
         **more,
     )
-    stream = StepStream(objective, layout, rank=0, seed=0)
+    schedule = Schedule(samples=objective.size, global_batch=layout.global_batch, seed=0)
+    stream = StepStream(objective, layout, rank=0, schedule=schedule)
     return StreamTrainer(stream=stream, model=as_loaded(model), args=arguments, processing_class=world.processor)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import toy
+from streams import stream_of
 from torch import Tensor
 from trl import DPOConfig, SFTConfig
 
@@ -21,7 +22,6 @@ from inbol.models.load import freeze_vision_tower
 from inbol.models.tree import TreeCollator
 from inbol.shards.order import Layout
 from inbol.training.objectives import DpoObjective, PairTrees, SftObjective
-from inbol.training.stream import StepStream
 from inbol.training.trainer import Budget, EveryStep, Sharding, StreamTrainer, trainer_arguments
 
 OBJECTIVES = ("sft", "dpo")
@@ -86,7 +86,7 @@ def trainer_run(kind: str, folder: Path, micro_batch: int, dtype: torch.dtype) -
         deepspeed=None,
     )  # fmt: skip
     trainer = StreamTrainer(
-        stream=StepStream(objective(kind), layout, rank=0, seed=SEED),
+        stream=stream_of(objective(kind), layout, rank=0, seed=SEED),
         model=model,
         args=arguments,
         callbacks=[EveryStep(lambda done, total, note: None, None, "")],
@@ -100,7 +100,7 @@ def torch_run(kind: str, dtype: torch.dtype) -> tuple[Any, list[dict[str, float]
     model = start_model(dtype)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LR, betas=(0.9, 0.99), weight_decay=0.0)
-    stream = StepStream(objective(kind), Layout(GLOBAL_BATCH, 1, GLOBAL_BATCH), rank=0, seed=SEED)
+    stream = stream_of(objective(kind), Layout(GLOBAL_BATCH, 1, GLOBAL_BATCH), rank=0, seed=SEED)
     log = []
     for step in range(STEPS):
         images = [list(toy.COLORS)[visit.index] for visit in stream.visits(step) if visit.real]

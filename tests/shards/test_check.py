@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_shards import foreign, sample, write_tar
 
 from inbol.shards.cache import ShardCache
 from inbol.shards.check import Balance, balance, check, lines
 from inbol.shards.writer import write_shard
-from tests.fakes.shards import foreign, sample, write_tar
 
 
 def test_balance_by_hand() -> None:

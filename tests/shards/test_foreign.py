@@ -10,12 +10,12 @@ import zlib
 from pathlib import Path
 
 import pytest
+from small_shards import foreign, png, record, write_tar
 
 from inbol.shards.cache import ShardCache
 from inbol.shards.foreign import ForeignShards, Survey, survey
 from inbol.shards.quarantine import TooManyBad, check_share, read_quarantine, write_quarantine
 from inbol.shards.tar import Problem
-from tests.fakes.shards import foreign, png, record, write_tar
 
 SIZES = {"align-train": 1, "test": 1}
 

@@ -7,9 +7,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from small_shards import foreign, write_tar
 
 from inbol.shards.tar import Entry, Place, Problem, read_at, scan, split_name
-from tests.fakes.shards import foreign, write_tar
 
 
 def _scan(path: Path) -> list[Entry | Problem]:

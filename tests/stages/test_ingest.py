@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from small_shards import foreign, png, sample, write_tar
 
 import inbol
 from inbol.config.data import DegradationLevel, SourceConfig
@@ -20,7 +21,6 @@ from inbol.shards.reader import ImageStore, read_shard, shard_names
 from inbol.shards.writer import write_shard
 from inbol.stages import ingest
 from inbol.stages.job import Job
-from tests.fakes.shards import foreign, png, sample, write_tar
 
 
 def _job(out: Path, source: SourceConfig) -> Job:

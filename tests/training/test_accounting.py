@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from names import Names
+from streams import stream_of
 
 from inbol.shards.order import Layout
+from inbol.shards.schedule import Schedule
 from inbol.training.accounting import Entry, Ledger, cut_off, prove, read, read_all
-from inbol.training.stream import StepStream
 
 SIZE, SEED, GLOBAL = 5, 3, 4
 """Two steps an epoch; the second has one tree and three repeats."""
@@ -19,7 +20,7 @@ def entries(layout: Layout, steps: range) -> list[Entry]:
     """What the ranks of a layout would book, from the micro-batches that they get."""
     booked = []
     for rank in range(layout.world_size):
-        stream = StepStream(Names(SIZE), layout, rank=rank, seed=SEED)
+        stream = stream_of(Names(SIZE), layout, rank=rank, seed=SEED)
         for step in steps:
             items = [stream[step * layout.accumulation + micro] for micro in range(layout.accumulation)]
             places, trees = [p for one in items for p in one.places], [k for one in items for k in one.keys]
@@ -28,7 +29,7 @@ def entries(layout: Layout, steps: range) -> list[Entry]:
 
 
 def proof(booked: list[Entry], steps: int = 6, since: int = 0) -> dict[str, object]:
-    return prove(booked, size=SIZE, seed=SEED, global_batch=GLOBAL, steps=steps, since=since)
+    return prove(booked, Schedule(samples=SIZE, seed=SEED, global_batch=GLOBAL), steps=steps, since=since)
 
 
 TWO, ONE = Layout(GLOBAL, 2, 1), Layout(GLOBAL, 1, 2)

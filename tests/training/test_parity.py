@@ -10,6 +10,7 @@ import pytest
 import torch
 from oracle import PAIRS, Oracle, World, tiny_world, trl_dpo, trl_sft
 from PIL import Image
+from streams import stream_of
 from torch import Tensor
 from toy_runs import GLOBAL_BATCH, OBJECTIVES, STEPS, UNSHARDED, budget, distance, objective, start_model, torch_run, trainer_run, weights
 from transformers import LlavaForConditionalGeneration
@@ -20,7 +21,7 @@ from inbol.losses.dpo import preference_loss
 from inbol.models.tree import TreeCollator, response_logps
 from inbol.shards.order import Layout
 from inbol.training.objectives import DpoObjective, PairTrees, SftObjective
-from inbol.training.stream import MicroBatch, Objective, StepStream
+from inbol.training.stream import MicroBatch, Objective
 from inbol.training.trainer import StreamTrainer, trainer_arguments
 
 HARD: dict[str, Any] = {
@@ -92,7 +93,7 @@ def trainer_loss(trained: Objective, model: LlavaForConditionalGeneration, folde
     arguments = trainer_arguments(
         SFTConfig, folder=folder, budget=budget(save_steps=10), layout=layout, sharding=UNSHARDED, max_steps=1, seed=0, deepspeed=None,
     )  # fmt: skip
-    trainer = StreamTrainer(stream=StepStream(trained, layout, rank=0, seed=0), model=model, args=arguments)
+    trainer = StreamTrainer(stream=stream_of(trained, layout, rank=0, seed=0), model=model, args=arguments)
     batch: MicroBatch = next(iter(trainer.get_train_dataloader()))
     loss = trainer.compute_loss(model, batch)
     return loss, {name: total / count for name, (total, count) in trainer.sums.items()}
@@ -172,7 +173,7 @@ def test_weight_1_is_no_weight_bit_for_bit(world: World, collator: TreeCollator,
     dpo_1 = dpo_objective(pairs(), world, collator)
     for trained in (sft_1, dpo_1):
         weighted = trainer_loss(trained, model, tmp_path)[0]
-        batch = StepStream(trained, Layout(trained.size, 1, trained.size), rank=0, seed=0)[0].batch
+        batch = stream_of(trained, Layout(trained.size, 1, trained.size), rank=0, seed=0)[0].batch
         logps, tokens = response_logps(model, batch.trees)
         if trained is sft_1:
             plain = (-logps).mean()

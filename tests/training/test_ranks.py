@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 import torch
 import toy
+from streams import stream_of
 from toy_runs import GLOBAL_BATCH, OBJECTIVES, SEED, STEPS, distance, mixed_objective, start_model, torch_run, weights
 
 from inbol.models.load import load_model, load_processor
 from inbol.shards.order import Layout
-from inbol.training.stream import StepStream
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 200
@@ -115,9 +115,9 @@ def test_ranks_with_and_without_pictures_wait_for_no_one(out: dict[int, Path]) -
     assert distance(two, one) < 1e-5
     assert distance(one, trained(out[1] / "sft")) > 1e-4, "the pictures matter"
     assert facts(out[2] / "mixed", 0)["zero_stage"] == 3
-    stream = StepStream(mixed_objective(), Layout(GLOBAL_BATCH, 2, 1), rank=0, seed=SEED)
+    stream = stream_of(mixed_objective(), Layout(GLOBAL_BATCH, 2, 1), rank=0, seed=SEED)
     shown = {index for index, color in enumerate(toy.COLORS) if color in list(toy.COLORS)[::2]}
-    other = StepStream(mixed_objective(), Layout(GLOBAL_BATCH, 2, 1), rank=1, seed=SEED)
+    other = stream_of(mixed_objective(), Layout(GLOBAL_BATCH, 2, 1), rank=1, seed=SEED)
     assert any((stream[n].keys[0] in shown) != (other[n].keys[0] in shown) for n in range(2 * STEPS))
 
 

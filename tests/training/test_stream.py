@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from names import Names
+from streams import stream_of
 from torch.utils.data import DataLoader
 
 from inbol.shards.order import Layout, spread
@@ -13,7 +14,7 @@ from inbol.training.stream import FromStep, StepStream, Visit, deal
 
 
 def streams(size: int, layout: Layout, seed: int = 0) -> list[StepStream]:
-    return [StepStream(Names(size), layout, rank=rank, seed=seed) for rank in range(layout.world_size)]
+    return [stream_of(Names(size), layout, rank=rank, seed=seed) for rank in range(layout.world_size)]
 
 
 def visits_of_step(all_ranks: list[StepStream], step: int) -> list[Visit]:
@@ -52,7 +53,7 @@ LAYOUTS = [Layout(12, world, micro) for world, micro in ((1, 12), (1, 1), (1, 3)
 def test_every_tree_exactly_once_per_epoch(size: int, layout: Layout) -> None:
     """Over all ranks and accumulation steps; what fills the last batch is not real and repeats trees of the same epoch."""
     ranks = streams(size, layout)
-    steps = ranks[0].steps_per_epoch
+    steps = ranks[0].schedule.steps_per_epoch
     assert steps == -(-size // 12)
     orders = []
     for epoch in range(3):
@@ -107,7 +108,7 @@ def test_a_batch_without_weight_does_not_divide_by_zero() -> None:
         def denominator(self, visit: Visit) -> float:
             return 0.0
 
-    assert StepStream(Weightless(4), Layout(4, 1, 4), rank=0, seed=0)[0].denominator == 1.0
+    assert stream_of(Weightless(4), Layout(4, 1, 4), rank=0, seed=0)[0].denominator == 1.0
 
 
 def test_keys_name_the_trees_of_the_micro_batch() -> None:

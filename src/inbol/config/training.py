@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inbol.config.checks import at_least, one_of, positive, within
 from inbol.config.identity import working
@@ -25,6 +25,19 @@ class OptimConfig:
     Losses, weights and their sum over an epoch are the same either way."""
     row_tokens: int = 0
     """Trees of a micro-batch are packed into rows of at most this many tokens; 0 gives every tree a row of its own."""
+    tree_tokens: int = 0
+    """The most tokens that a tree may have, image tokens included; a longer one stops the run before it trains, and is named. 0: as many as
+    there are."""
+    shuffle_block: int = 256
+    """Neighbours in the data that stay within a window of each other, where there are more trees than a window has."""
+    shuffle_window: int = 2**20
+    """Trees that are shuffled among each other; fewer keep reads of large data close together, and the node's shard cache small."""
+    mix: dict[str, float] = field(default_factory=dict)
+    """Weight of each part of the data (`source.parts`), by name: 2 trains on its trees twice an epoch, 0.5 on half of them in turn, 0 on
+    none; a part that is not named has weight 1."""
+    max_bad_share: float = 0.0
+    """Share of the trees whose image may turn out to be unreadable while training, in [0, 1]; they weigh nothing and stand in
+    `quarantine-<rank>.jsonl`. More stop the run on every rank."""
     warmup_share: float = 0.05
     """Share of the steps with a rising learning rate, in [0, 1]."""
     weight_decay: float = 0.01
@@ -41,9 +54,15 @@ class OptimConfig:
     """Optimiser steps between logged lines."""
 
     def __post_init__(self) -> None:
-        for field in ("lr", "epochs", "global_batch", "micro_batch", "max_grad_norm", "save_steps", "log_steps", "keep_checkpoints"):
-            positive(field, getattr(self, field))
+        for name in ("lr", "epochs", "global_batch", "micro_batch", "max_grad_norm", "save_steps", "log_steps", "keep_checkpoints"):
+            positive(name, getattr(self, name))
         at_least("row_tokens", self.row_tokens, 0)
+        at_least("tree_tokens", self.tree_tokens, 0)
+        positive("shuffle_block", self.shuffle_block)
+        at_least("shuffle_window", self.shuffle_window, self.shuffle_block)
+        within("max_bad_share", self.max_bad_share, 0, 1)
+        for part, weight in self.mix.items():
+            at_least(f"mix.{part}", weight, 0)
         within("warmup_share", self.warmup_share, 0, 1)
         at_least("weight_decay", self.weight_decay, 0)
 
@@ -78,8 +97,8 @@ class TinyModelConfig:
         one_of("family", self.family, TINY_FAMILIES)
         if self.family != "llava" and self.hidden_size % 32:
             raise ValueError(f"hidden_size: {self.hidden_size} is not a multiple of 32, which the family {self.family} needs")
-        for field in ("image_size", "patch_size", "hidden_size", "vision_layers", "text_layers", "heads", "vocab_size"):
-            positive(field, getattr(self, field))
+        for name in ("image_size", "patch_size", "hidden_size", "vision_layers", "text_layers", "heads", "vocab_size"):
+            positive(name, getattr(self, name))
         if self.image_size % self.patch_size:
             raise ValueError(f"patch_size: {self.patch_size} does not divide image_size {self.image_size}")
         if self.hidden_size % self.heads:
@@ -129,8 +148,8 @@ class BaseConfig:
         if self.kind == "pretrained" and not self.path:
             raise ValueError("path: a pretrained base needs a hub id or a local checkpoint folder")
         at_least("tower_epochs", self.tower_epochs, 0)
-        for field in ("tower_lr_factor", "affirmative_what_questions", "absent_color_questions", "say_items"):
-            at_least(field, getattr(self, field), 0)
+        for name in ("tower_lr_factor", "affirmative_what_questions", "absent_color_questions", "say_items"):
+            at_least(name, getattr(self, name), 0)
         within("affirmative_share", self.affirmative_share, 0, 1)
         within("undegraded_share", self.undegraded_share, 0, 1)
         if self.affirmative_share > self.undegraded_share:

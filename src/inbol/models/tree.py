@@ -157,6 +157,12 @@ class TreeCollator:
             causal=causal,
         )
 
+    def prefix_length(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(tokens up to where questions begin, position that follows them) with an image of (width, height) pixels. With mrope the latter
+        is less."""
+        ids, _, follow = self._prefix_of(Image.new("RGB", size))
+        return len(ids), follow
+
     def _prefix_of(self, image: Image.Image) -> tuple[list[int], list[list[int]], int]:
         """(token ids up to where the question starts, their positions by axis, the position that follows); they depend on the image's size
         alone."""

@@ -8,7 +8,7 @@ from inbol.config.stages import DpoStage
 from inbol.contracts import PreferencePair, ReferenceLogps
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
-from inbol.stages.training_parts import budget, finish_training, finished, image_loader, prepare, read_all, sharding
+from inbol.stages.training_parts import budget, finish_training, finished, lengths, prepare, read_all, sharding, training_images
 from inbol.training.binding import binding, check_binding
 from inbol.training.objectives import DpoObjective, PairTrees
 from inbol.training.trainer import train
@@ -26,8 +26,9 @@ def run(job: Job) -> dict[str, Any]:
         check_binding(job.inputs["reference"], binding(job.inputs["model"] / "checkpoint", job.inputs["pairs"]))
     start = prepare(job, dpo.optim, config.peft, config.deepspeed)
     pairs = read_all(job.inputs["pairs"], PreferencePair)
+    images = training_images(job, dpo.optim)
     objective = DpoObjective(
-        PairTrees(pairs, image_loader(job.inputs["vqa"]), start.collator, group_by_image=dpo.optim.group_by_image),
+        PairTrees(pairs, images, start.collator, group_by_image=dpo.optim.group_by_image),
         {record.key: record for record in read_all(job.inputs["reference"], ReferenceLogps)},
         name=dpo.loss,
         beta=dpo.beta,
@@ -38,6 +39,7 @@ def run(job: Job) -> dict[str, Any]:
         anchor=dpo.anchor,
         anchor_normalise=dpo.anchor_normalise,
     )
+    start.facts.update(lengths(objective.trees.groups, objective.name, images, start, dpo.optim))
     trainer, facts = train(
         objective,
         start.model,

@@ -13,8 +13,8 @@ from inbol.models.tree import TreeCollator, response_logps
 from inbol.shards.files import read_records, write_records
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
-from inbol.stages.training_parts import image_loader
 from inbol.training.binding import binding, write_binding
+from inbol.training.images import Images
 from inbol.training.objectives import PairTrees
 
 
@@ -28,7 +28,7 @@ def run(job: Job) -> dict[str, Any]:
         write_binding(job.out, binding(checkpoint, job.inputs["pairs"]))
     device = pick_device()
     model = load_model(checkpoint).eval().to(device)
-    collator, load_image = TreeCollator(load_processor(checkpoint)), image_loader(job.inputs["vqa"])
+    collator, load_image = TreeCollator(load_processor(checkpoint)), Images(job.inputs["vqa"])
     progress, written = Progress(job), 0
     for done, name in enumerate(names):
         progress(done, len(names), name)

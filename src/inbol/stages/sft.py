@@ -8,7 +8,7 @@ from inbol.config.stages import SftStage
 from inbol.contracts import SftExample
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
-from inbol.stages.training_parts import budget, finish_training, finished, image_loader, prepare, read_all, sharding
+from inbol.stages.training_parts import budget, finish_training, finished, lengths, prepare, read_all, sharding, training_images
 from inbol.training.objectives import SftObjective
 from inbol.training.trainer import train
 
@@ -22,19 +22,16 @@ def run(job: Job) -> dict[str, Any]:
     config: SftStage = job.config
     start = prepare(job, config.sft.optim, config.peft, config.deepspeed)
     examples = read_all(job.inputs["sft_data"], SftExample)
+    optim, images = config.sft.optim, training_images(job, config.sft.optim)
+    objective = SftObjective(examples, images, start.collator, normalise=config.sft.normalise, group_by_image=optim.group_by_image)
+    start.facts.update(lengths(objective.groups, objective.name, images, start, optim))
     trainer, facts = train(
-        SftObjective(
-            examples,
-            image_loader(job.inputs["vqa"]),
-            start.collator,
-            normalise=config.sft.normalise,
-            group_by_image=config.sft.optim.group_by_image,
-        ),
+        objective,
         start.model,
         start.processor,
         config_class=SFTConfig,
         folder=job.out / "trainer",
-        budget=budget(config.sft.optim),
+        budget=budget(optim),
         sharding=sharding(config.deepspeed),
         seed=config.seed,
         rank=start.rank,

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image
 
 from inbol.config.training import DeepSpeedConfig, OptimConfig, PeftConfig
 from inbol.models.load import add_lora, freeze_vision_tower, load_model, load_processor
 from inbol.models.tree import TreeCollator
 from inbol.shards.files import read_records, write_text
-from inbol.shards.images import decode_image
-from inbol.shards.reader import ImageStore
 from inbol.stages.job import Job
 from inbol.tracking import Tracker, open_tracker
 from inbol.training.checkpoints import export
 from inbol.training.engine import start_ranks
+from inbol.training.images import Images
+from inbol.training.lengths import check_lengths
+from inbol.training.objectives import paths_of
 from inbol.training.trainer import Budget, Sharding
 
 T = TypeVar("T")
@@ -37,10 +37,17 @@ def sharding(deepspeed: DeepSpeedConfig) -> Sharding:
     return Sharding(**asdict(deepspeed))
 
 
-def image_loader(vqa: Path) -> Callable[[str], Image.Image]:
-    """Image key -> decoded image."""
-    store = ImageStore(vqa)
-    return lambda key: decode_image(store[key])
+def training_images(job: Job, optim: OptimConfig) -> Images:
+    """The images of a training; those that cannot be read are set aside where some are tolerated."""
+    return Images(job.inputs["vqa"], quarantine=job.out / f"quarantine-{job.rank}.jsonl" if optim.max_bad_share else None)
+
+
+def lengths(
+    groups: Sequence[Sequence[Any]], name: Callable[[int], str], images: Images, start: Start, optim: OptimConfig
+) -> dict[str, Any]:
+    """Facts about the longest trees. Raises ValueError, on all ranks, for what the model or `optim.tree_tokens` has no room for."""
+    positions = getattr(start.model.config.get_text_config(), "max_position_embeddings", None)
+    return check_lengths(paths_of(groups, name), images.size, start.collator, tree_tokens=optim.tree_tokens, positions=positions)
 
 
 def stage_tracker(job: Job, rank: int) -> Tracker:

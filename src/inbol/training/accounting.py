@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from inbol.shards.files import write_text
-from inbol.shards.order import samples_at, steps_per_epoch
+from inbol.shards.schedule import Schedule
 
 SHOWN = 8
 """So many of what is missing or doubled are named."""
@@ -93,26 +93,27 @@ def read_all(folder: Path) -> list[Entry]:
     return [entry for path in sorted(folder.glob("rank-*.jsonl")) for entry in read(path)]
 
 
-def prove(entries: Iterable[Entry], *, size: int, seed: int, global_batch: int, steps: int, since: int = 0) -> dict[str, Any]:
-    """Show that steps `since` + 1 to `steps` took every place of the order exactly once, and so every tree exactly once per epoch.
+def prove(entries: Iterable[Entry], schedule: Schedule, *, steps: int, since: int = 0) -> dict[str, Any]:
+    """Show that steps `since` + 1 to `steps` took every place of the order exactly once, and so every tree exactly once per epoch (in a
+    mixture, as often as its weight says).
 
     Two proofs, one beside the other: over places, and over trees by epoch, as the ranks noted them.
 
     Args:
         entries: of all ranks; those of steps up to `since` are left out.
-        size: number of trees.
-        seed: of the order.
-        global_batch: trees per step.
+        schedule: of the training.
         steps: that the training had.
         since: after which the account begins (a resume with changed data began a new one); 0 is the start.
 
     Returns:
         Facts for the manifest: `samples_per_epoch`, `epochs` (a fraction for an unfinished last one), `samples` (visits that weigh
-        something), `repeats` (of weight 0, which fill an epoch's last batch), `each_once_per_epoch`, and `since_step` if that is not 0.
+        something), `repeats` (of weight 0, which fill an epoch's last batch), `each_once_per_epoch` (not of a mixture), and `since_step` if
+        that is not 0.
 
     Raises:
         ValueError: an account that is not exact, with what is missing, doubled or not what stands there.
     """
+    global_batch, size = schedule.global_batch, schedule.size
     first, last = since * global_batch, steps * global_batch
     counts = np.zeros(max(last - first, 0), dtype=np.int64)
     trees = np.full(len(counts), -1, dtype=np.int64)
@@ -125,7 +126,7 @@ def prove(entries: Iterable[Entry], *, size: int, seed: int, global_batch: int, 
             raise ValueError(f"the account of this training is not exact: step {entry.step} of {steps} names places {list(entry.places)}")
         np.add.at(counts, places - first, 1)
         trees[places - first] = entry.trees
-    expected, real = samples_at(np.arange(first, last, dtype=np.int64), n=size, seed=seed, global_batch=global_batch)
+    expected, real = schedule.at(np.arange(first, last, dtype=np.int64))
     wrong = []
     for what, found in (
         ("lost", counts == 0),
@@ -137,9 +138,9 @@ def prove(entries: Iterable[Entry], *, size: int, seed: int, global_batch: int, 
             wrong.append(f"{int(found.sum())} {what}: {', '.join(where)}{', ...' if found.sum() > SHOWN else ''}")
     if wrong:
         raise ValueError(f"the account of this training is not exact, of {len(counts)} places {'; '.join(wrong)}")
-    per_epoch = steps_per_epoch(size, global_batch)
+    per_epoch = schedule.steps_per_epoch
     epoch_of = np.arange(first, last) // (per_epoch * global_batch)
-    for epoch in np.unique(epoch_of):
+    for epoch in np.unique(epoch_of) if schedule.mixture is None else ():
         visits = np.bincount(trees[(epoch_of == epoch) & real], minlength=size)
         whole = since <= epoch * per_epoch and (epoch + 1) * per_epoch <= steps
         if visits.max(initial=0) > 1 or (whole and visits.min(initial=1) < 1):
@@ -150,9 +151,8 @@ def prove(entries: Iterable[Entry], *, size: int, seed: int, global_batch: int, 
         "epochs": round((steps - since) / per_epoch, 6),
         "samples": int(real.sum()),
         "repeats": int((~real).sum()),
-        "each_once_per_epoch": True,
     }
-    return facts | ({"since_step": since} if since else {})
+    return facts | ({"each_once_per_epoch": True} if schedule.mixture is None else {}) | ({"since_step": since} if since else {})
 
 
 def _place(place: int, tree: int, global_batch: int) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from inbol.shards.order import Layout
+from inbol.shards.mixing import mixture
+from inbol.shards.order import WHOLE, Layout, Shuffle
+from inbol.shards.schedule import Schedule
 from inbol.training.stream import Objective
 
 
@@ -26,11 +28,15 @@ class Budget:
     max_grad_norm: float
     save_steps: int
     log_steps: int
+    shuffle_block: int = WHOLE.block
+    shuffle_window: int = WHOLE.window
+    mix: dict[str, float] = field(default_factory=dict)
+    max_bad_share: float = 0.0
     keep_checkpoints: int = 2
     resume_changed: bool = False
 
 
-BOUND = ("lr", "epochs", "global_batch", "warmup_share", "weight_decay", "max_grad_norm")
+BOUND = ("lr", "epochs", "global_batch", "shuffle_block", "shuffle_window", "mix", "warmup_share", "weight_decay", "max_grad_norm")
 """Of `Budget`, what a checkpoint may not be resumed without: with another value it would be another training."""
 
 
@@ -62,6 +68,25 @@ def bound(
         "zero_stage": sharding.zero_stage,
         "precision": sharding.precision,
     }
+
+
+def schedule_of(objective: Objective, budget: Budget, *, seed: int) -> Schedule:
+    """The order of a training's trees.
+
+    A tree is of the source `s` of `budget.mix` whose name its own begins with, as in `s-000017`; of none, its weight is 1.
+
+    Raises:
+        ValueError: no trees, no such shuffle, or a weight for a source that has no tree.
+    """
+    if objective.size < 1:
+        raise ValueError("there is nothing to train on: no record has a weight; look at the counts of the stage before")
+    shuffle = Shuffle(budget.shuffle_block, budget.shuffle_window)
+    mixed = None
+    if budget.mix:
+        names = (objective.name(index) for index in range(objective.size))
+        sources = [next((source for source in budget.mix if name.startswith(f"{source}-")), "") for name in names]
+        mixed = mixture(sources, budget.mix, seed=seed, shuffle=shuffle)
+    return Schedule(samples=objective.size, global_batch=budget.global_batch, seed=seed, shuffle=shuffle, mixture=mixed)
 
 
 def trainer_arguments(

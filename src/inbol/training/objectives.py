@@ -15,6 +15,7 @@ from inbol.contracts import PreferencePair, ReferenceLogps, SftExample, to_json
 from inbol.losses.dpo import preference_loss
 from inbol.losses.sft import sft_loss, weighted_terms
 from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, response_logps
+from inbol.training.lengths import Paths
 from inbol.training.resume import digest
 from inbol.training.stream import Visit
 from inbol.training.throughput import Counts
@@ -48,7 +49,8 @@ class SftObjective:
         normalise: str = "examples",
         group_by_image: bool = True,
     ) -> None:
-        """`group_by_image=False` makes a tree of each question; the sum over an epoch is the same."""
+        """`group_by_image=False` makes a tree of each question; the sum over an epoch is the same. An image in `load_image.unreadable`,
+        where it has that, weighs nothing: its weights stay in the denominator, as if its loss were 0."""
         self.groups, self.group_by_image = _groups(examples, by_image=group_by_image), group_by_image
         self.size = len(self.groups)
         self.load_image, self.collator, self.normalise = load_image, collator, normalise
@@ -66,6 +68,14 @@ class SftObjective:
             "normalise": self.normalise,
             "group_by_image": self.group_by_image,
         }
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """See `Objective`."""
+        _prefetch(self.load_image, [self.groups[index][0].image_key for index in indices])
+
+    def lost(self, visits: Sequence[Visit]) -> list[str]:
+        """See `Objective`."""
+        return [self.name(visit.index) for visit in visits if _unreadable(self.load_image, self.groups[visit.index])]
 
     def length(self, visit: Visit) -> int:
         """Tokens of the tree's questions and targets."""
@@ -87,7 +97,8 @@ class SftObjective:
                 by_prompt[example.prompt].append(example)
             branches = tuple(Branch(prompt, tuple(e.target for e in group)) for prompt, group in by_prompt.items())
             trees.append(Tree(self.load_image(self.groups[visit.index][0].image_key), branches))
-            weights += [example.weight * visit.real for group in by_prompt.values() for example in group]
+            counts = visit.real and not _unreadable(self.load_image, self.groups[visit.index])
+            weights += [example.weight * counts for group in by_prompt.values() for example in group]
         return SftBatch(self.collator(trees), torch.tensor(weights))
 
     def counts(self, batch: SftBatch) -> Counts:
@@ -179,6 +190,14 @@ class DpoObjective:
             "group_by_image": self.trees.group_by_image,
         }
 
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """See `Objective`."""
+        _prefetch(self.trees.load_image, [self.trees.groups[index][0].image_key for index in indices])
+
+    def lost(self, visits: Sequence[Visit]) -> list[str]:
+        """See `Objective`."""
+        return [self.name(visit.index) for visit in visits if _unreadable(self.trees.load_image, self.trees.groups[visit.index])]
+
     def length(self, visit: Visit) -> int:
         """Tokens of the tree's questions and distinct responses."""
         return self.trees.lengths[visit.index]
@@ -190,7 +209,8 @@ class DpoObjective:
     def collate(self, visits: list[Visit]) -> DpoBatch:
         """The trees of a micro-batch and their pairs."""
         trees, pairs, chosen, rejected = self.trees.collate([visit.index for visit in visits])
-        real = [visit.real for visit in visits for _ in self.trees.groups[visit.index]]
+        lost = {visit.index for visit in visits if _unreadable(self.trees.load_image, self.trees.groups[visit.index])}
+        real = [visit.real and visit.index not in lost for visit in visits for _ in self.trees.groups[visit.index]]
         refs = [self.reference[pair.key] for pair in pairs]
         values = {
             "weight": torch.tensor([pair.weight * r for pair, r in zip(pairs, real, strict=True)]),
@@ -222,6 +242,29 @@ class DpoObjective:
         weight = batch.values["weight"]
         total = float(weight.sum())
         return (weight * loss).sum(), {name: (float((weight * value).sum()), total) for name, value in metrics.items()}
+
+
+def paths_of(groups: Sequence[Sequence[SftExample | PreferencePair]], names: Callable[[int], str]) -> list[tuple[str, str, Paths]]:
+    """(name, image key, paths) of every tree, as `lengths.check_lengths` takes them."""
+
+    def paths(record: SftExample | PreferencePair) -> list[tuple[str, str]]:
+        responses = (record.target,) if isinstance(record, SftExample) else (record.chosen, record.rejected)
+        return [(record.prompt, response) for response in responses]
+
+    return [
+        (names(index), group[0].image_key, list(dict.fromkeys(path for record in group for path in paths(record))))
+        for index, group in enumerate(groups)
+    ]
+
+
+def _unreadable(load_image: LoadImage, group: Sequence[Any]) -> bool:
+    return group[0].image_key in getattr(load_image, "unreadable", ())
+
+
+def _prefetch(load_image: LoadImage, keys: list[str]) -> None:
+    prefetch = getattr(load_image, "prefetch", None)
+    if prefetch is not None:
+        prefetch(keys)
 
 
 def _length(collator: TreeCollator, asked: Iterable[tuple[str, str]]) -> int:

@@ -15,8 +15,12 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from inbol.shards.order import Layout, positions, samples_at, steps_per_epoch
+from inbol.shards.order import Layout, positions
+from inbol.shards.schedule import Schedule
 from inbol.training.throughput import Counts
+
+AHEAD = 8
+"""Steps whose images are asked for before they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,11 @@ class Visit:
 
 
 class Objective(Protocol):
-    """What is trained: trees, weights, a loss. SFT, DPO and the tower's warm-up each are one."""
+    """What is trained: trees, weights, a loss. SFT, DPO and the tower's warm-up each are one.
+
+    It may have two more methods: `prefetch(indices)` asks for what those trees will read, and `lost(visits)` names those whose image could
+    not be read and which therefore weigh nothing.
+    """
 
     size: int
     """Number of trees."""
@@ -72,42 +80,50 @@ class MicroBatch:
     """What it holds."""
     places: list[int] = field(default_factory=list)
     """Of the trees in the sequence of their step, in [0, global batch)."""
+    lost: list[str] = field(default_factory=list)
+    """Names of the trees whose image could not be read."""
 
 
 class StepStream(Dataset[MicroBatch]):
     """Micro-batches of one rank, by number."""
 
-    def __init__(self, objective: Objective, layout: Layout, *, rank: int, seed: int) -> None:
-        self.objective, self.layout, self.rank, self.seed = objective, layout, rank, seed
+    def __init__(self, objective: Objective, layout: Layout, *, rank: int, schedule: Schedule) -> None:
+        self.objective, self.layout, self.rank, self.schedule = objective, layout, rank, schedule
         self.seconds = 0.0
+        self.asked = 0
         self._step: tuple[int, float, list[Visit], list[list[int]]] = (-1, 0.0, [], [])
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps of one pass; the last one may hold repeats of weight 0."""
-        return steps_per_epoch(self.objective.size, self.layout.global_batch)
 
     def __getitem__(self, item: int) -> MicroBatch:
         start = time.perf_counter()
         step, micro = divmod(item, self.layout.accumulation)
         if self._step[0] != step:
             sequence = self.visits(step)
+            self._look_ahead(step)
             total = sum(self.objective.denominator(visit) for visit in sequence if visit.real)
             dealt = deal([self.objective.length(visit) for visit in sequence], self.layout, self.rank)
             self._step = step, total or 1.0, sequence, dealt  # all weights 0: the numerator is 0 too, and 0 / 0 would poison the weights
         _, denominator, sequence, dealt = self._step
         visits = [sequence[place] for place in dealt[micro]]
         batch = self.objective.collate(visits)
-        micro_batch = MicroBatch(batch, denominator, [visit.index for visit in visits], self.objective.counts(batch), dealt[micro])
+        lost = self.objective.lost(visits) if hasattr(self.objective, "lost") else []
+        micro_batch = MicroBatch(batch, denominator, [visit.index for visit in visits], self.objective.counts(batch), dealt[micro], lost)
         self.seconds += time.perf_counter() - start
         return micro_batch
 
     def visits(self, step: int) -> list[Visit]:
         """The whole global batch of a step, in order; the same on every rank."""
         places = positions(step, 0, 0, global_batch=self.layout.global_batch, world_size=1, accumulation=1)
-        indices, real = samples_at(places, n=self.objective.size, seed=self.seed, global_batch=self.layout.global_batch)
-        epoch = step // self.steps_per_epoch
+        indices, real = self.schedule.at(places)
+        epoch = step // self.schedule.steps_per_epoch
         return [Visit(int(index), epoch, bool(r)) for index, r in zip(indices, real, strict=True)]
+
+    def _look_ahead(self, step: int) -> None:
+        """Ask for what the next steps will read. The order is known, so nothing is fetched that is not needed, and nothing twice."""
+        prefetch = getattr(self.objective, "prefetch", None)
+        if prefetch is not None:
+            for ahead in range(max(self.asked, step + 1), step + 1 + AHEAD):
+                prefetch([visit.index for visit in self.visits(ahead)])
+            self.asked = step + 1 + AHEAD
 
 
 def deal(lengths: Sequence[int], layout: Layout, rank: int) -> list[list[int]]:

@@ -19,10 +19,11 @@ from transformers import Trainer, TrainerCallback
 from inbol.shards.files import write_text
 from inbol.shards.order import spread
 from inbol.training.accounting import Ledger, cut_off, prove, read_all
-from inbol.training.arguments import Budget, Sharding, bound, trainer_arguments
+from inbol.training.arguments import Budget, Sharding, bound, schedule_of, trainer_arguments
 from inbol.training.checkpoints import PART, PREFIX, hashes, listing, publish, rotate
 from inbol.training.engine import deepspeed_config
 from inbol.training.finite import FiniteGuard
+from inbol.training.images import check_unreadable
 from inbol.training.ranks import barrier, gathered
 from inbol.training.resume import STREAM, Resume, find_resume, hyperparameters, restore_hyperparameters, stream_facts
 from inbol.training.stream import FromStep, MicroBatch, Objective, StepStream
@@ -48,13 +49,15 @@ class StreamTrainer(Trainer):
         ledger: Ledger | None = None,
         bound_to: dict[str, Any] | None = None,
         keep: int = 2,
+        max_bad_share: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """`resume`: where to go on, of `find_resume`. `bound_to`: what its checkpoints may be resumed with. `keep`: number of checkpoints
-        that are kept. `ledger`: opened behind `resume`."""
+        that are kept. `ledger`: opened behind `resume`. `max_bad_share`: of the trees, whose image may be unreadable."""
         self.stream = stream
         self.lr_factors = lr_factors or {}
         self.resume, self.ledger, self.bound_to, self.keep = resume or Resume(), ledger, bound_to or {}, keep
+        self.max_bad_share, self.lost = max_bad_share, set[str]()
         self.part: Path | None = None
         self.made_with: list[dict[str, Any]] = []
         self.sums: dict[str, list[float]] = {}
@@ -94,6 +97,7 @@ class StreamTrainer(Trainer):
         if self.ledger:
             self.ledger.note(inputs.places, inputs.keys)
         self.counted += inputs.counts
+        self.lost.update(inputs.lost)
         for name, (total, count) in metrics.items():
             sums = self.sums.setdefault(name, [0.0, 0.0])
             sums[0] += total
@@ -134,11 +138,14 @@ class StreamTrainer(Trainer):
         """Add the objective's metrics, samples and tokens per second (all summed over ranks), and the share of time spent on data."""
         if self.sums:
             names, counted = sorted(self.sums), self.counted
-            sums = torch.tensor([*map(self.sums.get, names), (counted.samples, counted.tokens), (counted.slots, 0)], dtype=torch.float64)
+            rows = [*map(self.sums.get, names), (counted.samples, counted.tokens), (counted.slots, len(self.lost))]
+            sums = torch.tensor(rows, dtype=torch.float64)
             if self.args.world_size > 1:
                 sums = sums.to(self.args.device)
                 dist.all_reduce(sums)
-            *metrics, (samples, tokens), (slots, _) = sums.tolist()
+            *metrics, (samples, tokens), (slots, lost) = sums.tolist()
+            if lost:
+                logs["data/unreadable_trees"] = float(self.check_lost())
             logs.update({name: float(total / count) if count else 0.0 for name, (total, count) in zip(names, metrics, strict=True)})
             now, (then, step, waited) = time.perf_counter(), self.logged_at
             counts = Counts(int(samples), int(tokens), int(slots))
@@ -150,6 +157,11 @@ class StreamTrainer(Trainer):
             self.logged_at = now, self.state.global_step, self.stream.seconds
             self.sums, self.counted, self.counted_in_all = {}, Counts(), self.counted_in_all + counts
         super().log(logs, start_time)
+
+    def check_lost(self) -> int:
+        """Trees of all ranks whose image could not be read. Called by all ranks; raises TooManyBad on all of them."""
+        size = self.stream.objective.size
+        return check_unreadable(self.lost, size=size, share=self.max_bad_share, world_size=self.args.world_size)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self.guard.step_hook(getattr(self.deepspeed, "optimizer", None), optimizer, self.state.global_step + 1)
@@ -263,11 +275,13 @@ def train(
     Raises:
         ValueError: the ranks do not divide the global batch; the checkpoints in `folder` are not whole, or of another training; a tree
             was lost or doubled.
+        TooManyBad: more trees have an image that cannot be read than is tolerated.
         FloatingPointError: a loss or gradient that is not finite on any rank; the step is not taken.
     """
     layout = spread(budget.global_batch, world_size, budget.micro_batch)
-    stream = StepStream(objective, layout, rank=rank, seed=seed)
-    max_steps = max(1, round(budget.epochs * stream.steps_per_epoch))
+    schedule = schedule_of(objective, budget, seed=seed)
+    stream = StepStream(objective, layout, rank=rank, schedule=schedule)
+    max_steps = max(1, round(budget.epochs * schedule.steps_per_epoch))
     bound_to = bound(objective, budget, sharding, seed=seed, max_steps=max_steps, lr_factors=lr_factors or {})
     resume = find_resume(folder, bound_to, rank=rank, world_size=world_size, zero_stage=sharding.zero_stage, changed=budget.resume_changed)
     if rank == 0:
@@ -303,6 +317,7 @@ def train(
         ledger=ledger,
         bound_to=bound_to,
         keep=budget.keep_checkpoints,
+        max_bad_share=budget.max_bad_share,
         model=model,
         args=arguments,
         processing_class=processor,
@@ -313,9 +328,8 @@ def train(
     seconds = time.perf_counter() - start
     ledger.close()
     barrier(world_size)  # every rank has booked its last step
-    account = prove(
-        read_all(folder / ACCOUNT), size=objective.size, seed=seed, global_batch=layout.global_batch, steps=max_steps, since=resume.since
-    )
+    lost = trainer.check_lost()
+    account = prove(read_all(folder / ACCOUNT), schedule, steps=max_steps, since=resume.since)
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     facts = {
         "steps": max_steps,
@@ -328,6 +342,7 @@ def train(
         "micro_batch": layout.micro_batch,
         "accumulation": layout.accumulation,
         "account": account,
+        "unreadable_trees": lost,
         "throughput": {
             name.removeprefix("throughput/"): round(value, 4)
             for name, value in rates(
