@@ -54,6 +54,7 @@ def test_training_went_through_deepspeed_with_two_ranks(runs: Path) -> None:
         facts = json.dumps(manifest["facts"])
         assert '"zero_stage": 2' in facts and "_by_rank" in facts
         assert max(manifest["facts"]["peak_memory_gb"]) < 3
+        assert manifest["facts"]["account"]["each_once_per_epoch"] is True
 
 
 def test_an_unchanged_run_reuses_everything(runs: Path) -> None:

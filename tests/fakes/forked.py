@@ -46,6 +46,8 @@ class Leg:
     weight_decay: float = 0.0
     changes: dict[str, Any] = field(default_factory=dict)
     """Fields of `Budget`, and `seed`."""
+    dies_at: int = 0
+    """Every rank kills itself with SIGKILL when it has done this step, before that can be saved."""
     kill: tuple[str, int, float, int] | None = None
     """(`step` or `save`, its number, seconds after it, rank or -1 for all): SIGKILL that many seconds after rank 0 has done the step, or
     has begun to save it."""
@@ -188,7 +190,7 @@ def work(leg: Leg) -> None:
         seed=seed,
         rank=rank,
         world_size=world_size,
-        report=lambda *_: None,
+        report=lambda step, *_: os.kill(os.getpid(), signal.SIGKILL) if step == leg.dies_at else None,
     )
     if rank == 0:
         (Path(leg.folder) / "log.json").write_text(json.dumps(trainer.state.log_history))

@@ -81,6 +81,10 @@ def test_an_order_that_is_no_permutation_is_noticed(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match=r"epoch 0 did not see each of trees \[0, 1\] once"):
         proof(entries(TWO, range(6)))
 
+    monkeypatch.setattr(order, "epoch_order", lambda *args: real(*args) * 0)
+    with pytest.raises(ValueError, match=r"epoch 0 did not see each of trees \[0\] once"):
+        proof(entries(TWO, range(1)), steps=1)
+
 
 def test_a_ledger_is_cut_off_at_the_checkpoint(tmp_path: Path) -> None:
     """Three steps booked and the fourth torn by a kill; after a resume at step 2, step 3 is booked once more."""

@@ -105,6 +105,23 @@ def test_the_newest_ones_are_kept(tmp_path: Path) -> None:
     assert checkpoints(tmp_path / "missing") == []
 
 
+def test_a_kill_while_one_is_removed_leaves_nothing_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (2, 4):
+        write(tmp_path, step)
+
+    def dying(path: Path, **_: object) -> None:
+        if path.exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.shutil, "rmtree", dying)
+        with pytest.raises(KeyboardInterrupt):
+            rotate(tmp_path, 1)
+    assert checkpoints(tmp_path) == [4]
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-4"]
+
+
 def test_a_checkpoint_that_is_written_again_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     whole = write(tmp_path, 4)
     (whole / "more").write_text("of an older run")
