@@ -17,6 +17,7 @@ from inbol.config.identity import identity
 from inbol.config.run import RunConfig
 from inbol.config.training import BaseConfig
 from inbol.shards.manifest import fingerprint
+from inbol.shards.remote import expand, is_remote
 from inbol.stages.registry import STAGES
 
 FRESH = 10
@@ -102,7 +103,11 @@ class _Planner:
 
     def vqa(self) -> Node:
         source = self.run.source
-        outside = folder_identity(Path(source.path), "questions.jsonl") if source.name == "local" else {}
+        outside = {}
+        if source.name == "local":
+            outside = folder_identity(Path(source.path), "questions.jsonl")
+        elif source.name == "shards":
+            outside = shards_identity(source.parts or {"": source.path})
         return self.node("ingest", config.IngestStage(source=source), {}, outside=outside)
 
     def unsolvable(self) -> Node:
@@ -202,6 +207,21 @@ def folder_identity(folder: Path, *annotations: str) -> dict[str, str]:
             stat = path.stat()
             digest.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return {**identity, "images": digest.hexdigest()}
+
+
+def shards_identity(parts: Mapping[str, str]) -> dict[str, str]:
+    """One hash of the addresses of all shards, and of the sizes and times of those on this machine; what is wrong, `ingest` reports."""
+    digest = hashlib.sha256()
+    for part, pattern in parts.items():
+        try:
+            addresses = expand(pattern)
+        except ValueError:
+            addresses = [pattern]
+        for address in addresses:
+            path = Path(address)
+            stat = path.stat() if not is_remote(address) and path.is_file() else None
+            digest.update(f"{part}\0{address}\0{(stat.st_size, stat.st_mtime_ns) if stat else ''}\n".encode())
+    return {"shards": digest.hexdigest()}
 
 
 def checkpoint_identity(base: BaseConfig) -> dict[str, str]:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 LIMIT = 60
 """Seconds that a leg may take; about two on an idle machine. Ranks that wait for each other forever end here."""
@@ -263,9 +263,39 @@ def nan_gradient(size: int) -> Any:
     return _spoilt(lambda loss: loss + (loss - loss.detach()).abs().sqrt() * 0)
 
 
+def unreadable(size: int) -> Any:
+    """SFT where the image `blue` cannot be read, on whichever rank comes to it."""
+
+    class Broken:
+        """Shows a grey picture from the time on that it was to be read."""
+
+        unreadable: ClassVar[set[str]] = set()
+
+        def __call__(self, key: str) -> Any:
+            import toy
+
+            if key == "blue":
+                self.unreadable.add(key)
+                return toy.image("gray")
+            return toy.image(key)
+
+    made = sft(size)
+    made.load_image = Broken()
+    return made
+
+
+def mixed(size: int) -> Any:
+    """SFT on two parts of the data: `a`, the first two images, and `b`."""
+    made = sft(size)
+    plain = made.name
+    made.name = lambda index: f"{'a' if index < 2 else 'b'}-{plain(index)}"
+    return made
+
+
 SPOILT = ("nan_loss", "infinite_loss", "nan_gradient")
 MAKERS: dict[str, Callable[[int], Any]] = {
     "sft": sft, "dpo": dpo, "nan_loss": nan_loss, "infinite_loss": infinite_loss, "nan_gradient": nan_gradient,
+    "unreadable": unreadable, "mixed": mixed,
 }  # fmt: skip
 
 

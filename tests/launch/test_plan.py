@@ -12,7 +12,7 @@ import pytest
 
 from inbol.stages.registry import STAGES
 from launch.compose import ROOT, compose_run, names
-from launch.plan import ALIGN, FRESH, Node, plan
+from launch.plan import ALIGN, FRESH, Node, plan, shards_identity
 from launch.table import load_table, plan_table
 
 
@@ -167,3 +167,15 @@ def test_stopping_samples_anew_with_the_threshold_and_never_the_evaluated_split(
     assert stopped["sample"].config.boundary == compose_run("idk-it", "tiny").boundary
     assert stopped["sample"].folder != planned("idk-it", "sampling.stop=label", "boundary.tau=0.6")["sample"].folder
     assert planned("idk-it")["sample"].folder == planned("idk-it", "boundary.tau=0.6")["sample"].folder
+
+
+def test_exchanged_shards_are_other_data(tmp_path: Path) -> None:
+    """A shard on this machine counts by size and time, one far away by its address."""
+    shard = tmp_path / "a.tar"
+    shard.write_bytes(b"1")
+    before = shards_identity({"": str(tmp_path)})
+    assert shards_identity({"": str(tmp_path)}) == before
+    shard.write_bytes(b"22")
+    assert shards_identity({"": str(tmp_path)}) != before
+    assert shards_identity({"": "s3://b/{0..1}.tar"}) != shards_identity({"": "s3://b/{0..2}.tar"})
+    assert shards_identity({"": str(tmp_path / "absent")}) != before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,9 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from small_shards import png, sample
 
 from inbol.shards.cache import ShardCache
+from inbol.shards.link import link_shards
+from inbol.shards.reader import ImageStore, read_shard
 from inbol.shards.remote import CacheFull, Link, Unreachable, download, expand, is_remote, masked, read_link, write_link
+from inbol.shards.writer import write_shard
 
 
 class _Server(ThreadingHTTPServer):
@@ -186,3 +191,27 @@ def test_a_limit_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("INBOL_SHARD_CACHE_GB", "many")
     with pytest.raises(ValueError, match="INBOL_SHARD_CACHE_GB: 'many'"):
         ShardCache.of_node()
+
+
+def test_linked_shards_are_read_from_far_away(tmp_path: Path, server: _Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ingest looks at each shard once; an emptied cache is filled again, and a shard that was exchanged meanwhile is not taken."""
+    monkeypatch.setenv("INBOL_SHARD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("inbol.shards.remote.FIRST_PAUSE", 0.001)
+    for number in range(2):
+        write_shard(tmp_path / f"{number}.tar", [sample(10 * number + n) for n in range(3)])
+        server.files[f"s{number}.tar"] = (tmp_path / f"{number}.tar").read_bytes()
+    out = tmp_path / "vqa"
+    facts = link_shards(out, {"": _url(server, "s{0..1}.tar")}, ShardCache.of_node())
+    assert facts["shards_linked"] == 2
+    assert sorted(server.asked) == ["s0.tar", "s1.tar"]
+    assert [s.key for s in read_shard(out, "test-000001")] == ["test-10", "test-11", "test-12"]
+    shutil.rmtree(tmp_path / "cache")
+    store = ImageStore(out)
+    store.prefetch(["test-0", "test-10"])
+    assert store["test-11"] == png(11)
+    assert store["test-2"] == png(2)
+    assert sorted(server.asked) == ["s0.tar", "s0.tar", "s1.tar", "s1.tar"]
+    shutil.rmtree(tmp_path / "cache")
+    server.files["s0.tar"] = server.files["s1.tar"]
+    with pytest.raises(ValueError, match=r"s0\.tar: could not be read in 5 attempts; the last one: ValueError: \d+ bytes with sha256"):
+        ImageStore(out)["test-2"]

@@ -100,6 +100,9 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "damaged": {"folder": "damaged"},
     "size 1": {"folder": "size-1", "size": 1, "steps": 3},
     "size 5": {"folder": "size-5", "size": 5, "steps": 4, "zero": 3},
+    "mixed": {"folder": "mixed", "kind": "mixed", "changes": {"mix": {"a": 2, "b": 0.75}, "shuffle_block": 1, "shuffle_window": 2}},
+    "tolerated": {"folder": "tolerated", "kind": "unreadable", "steps": 4, "changes": {"max_bad_share": 0.17}},
+    "too many": {"folder": "too-many", "kind": "unreadable", "changes": {"max_bad_share": 0.16}},
 }
 
 
@@ -179,6 +182,25 @@ def test_sizes_that_divide_by_nothing_end(size: int, expected: dict[str, Any], d
     """One tree for two ranks of two micro-batches, three repeats beside it; and five of them under ZeRO-3."""
     assert_done(done[f"size {size}"])
     assert facts(base / f"size-{size}")["account"] == expected
+
+
+def test_a_mixture_is_exact_and_ends(done: dict[str, Any], base: Path) -> None:
+    """2 x 2 trees of a and .75 x 4 = 3 of b make epochs of 7, in two steps of 4; so 10 steps are 5 epochs, 35 visits and 5 repeats."""
+    assert_done(done["mixed"])
+    assert facts(base / "mixed")["account"] == {"samples_per_epoch": 7, "epochs": 5.0, "samples": 35, "repeats": 5}
+
+
+def test_an_unreadable_image_is_tolerated_up_to_the_share_and_stops_all_ranks_above_it(done: dict[str, Any], base: Path) -> None:
+    """One of six trees is .167 of them."""
+    assert_done(done["tolerated"])
+    for rank in (0, 1):
+        told = json.loads((base / "tolerated" / f"facts-{rank}.json").read_text())
+        assert told["unreadable_trees"] == 1
+        assert told["account"]["samples"] == 12
+    assert done["too many"]["codes"] == [1, 1] and not done["too many"]["hung"]
+    for said in done["too many"]["said"]:
+        assert "TooManyBad: 1 of 6 trees have an image that could not be read, and optim.max_bad_share=0.16 tolerates 0" in said
+        assert said.rstrip().endswith(": blue")
 
 
 KILLS = 20

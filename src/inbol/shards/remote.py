@@ -96,7 +96,7 @@ def expand(pattern: str) -> list[str]:
     return [str(file) for file in found]
 
 
-def download(url: str, target: Path, *, expected: Link | None = None, attempts: int = ATTEMPTS, pause: float = FIRST_PAUSE) -> Link:
+def download(url: str, target: Path, *, expected: Link | None = None, attempts: int = ATTEMPTS, pause: float | None = None) -> Link:
     """Bring a shard to the file `target`, which is there afterwards whole or not at all.
 
     Args:
@@ -104,7 +104,7 @@ def download(url: str, target: Path, *, expected: Link | None = None, attempts: 
         target: written under a temporary name beside it, flushed to disk, renamed. One process at a time may write it.
         expected: size and checksum that it must have.
         attempts: tries in all; each begins anew.
-        pause: seconds before the second try, doubled each time.
+        pause: seconds before the second try, doubled each time; `FIRST_PAUSE` without it.
 
     Returns:
         What was brought.
@@ -117,7 +117,7 @@ def download(url: str, target: Path, *, expected: Link | None = None, attempts: 
     reason = ""
     for attempt in range(attempts):
         if attempt:
-            time.sleep(pause * 2 ** (attempt - 1))
+            time.sleep((FIRST_PAUSE if pause is None else pause) * 2 ** (attempt - 1))
         try:
             with part.open("wb") as file:
                 got = _copy(url, file)
