@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,9 +116,13 @@ def trl_dpo(
     policy: LlavaForConditionalGeneration,
     reference: LlavaForConditionalGeneration,
     beta: float,
+    read: Callable[[Any], list[Any]] | None = None,
     **config: Any,
 ) -> Oracle:
-    """`trl.DPOTrainer`'s loss with `loss_type="sigmoid"`, or whatever `DPOConfig` fields `config` sets (`loss_type=["sigmoid", "sft"]`)."""
+    """`trl.DPOTrainer`'s loss with `loss_type="sigmoid"`, or whatever `DPOConfig` fields `config` sets (`loss_type=["sigmoid", "sft"]`).
+
+    `read` makes `Oracle.examples` of TRL's batch; without it they are LLaVA's `PairIds`.
+    """
     from trl import DPOConfig, DPOTrainer
 
     rows = [
@@ -132,7 +137,7 @@ def trl_dpo(
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=world.processor,
     )
-    return _ask(trainer, rows, _pair_ids)
+    return _ask(trainer, rows, read or _pair_ids)
 
 
 def trl_sft(world: World, pairs: tuple[Pair, ...], *, policy: LlavaForConditionalGeneration, **config: Any) -> Oracle:
