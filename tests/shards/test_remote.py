@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import multiprocessing
 import os
 import shutil
@@ -215,3 +216,18 @@ def test_linked_shards_are_read_from_far_away(tmp_path: Path, server: _Server, m
     server.files["s0.tar"] = server.files["s1.tar"]
     with pytest.raises(ValueError, match=r"s0\.tar: could not be read in 5 attempts; the last one: ValueError: \d+ bytes with sha256"):
         ImageStore(out)["test-2"]
+
+
+def test_any_file_system_of_fsspec_is_read(tmp_path: Path) -> None:
+    """Its own in memory stands for s3, gs and hf, which are read by the same call."""
+    import fsspec
+
+    with fsspec.open("memory://bucket/a.tar", "wb") as file:
+        file.write(b"abc")
+    assert download("memory://bucket/a.tar", tmp_path / "a").bytes == 3
+    with pytest.raises(ImportError if not _has("s3fs") else Unreachable):
+        download("s3://no-such-bucket-of-mine/a.tar", tmp_path / "b", attempts=1)
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -12,6 +12,8 @@ from small_shards import png, sample
 
 from inbol.contracts import SftExample
 from inbol.models.tree import TreeCollator
+from inbol.shards.cache import ShardCache
+from inbol.shards.link import link_shards
 from inbol.shards.quarantine import TooManyBad, read_quarantine
 from inbol.shards.writer import write_shard
 from inbol.training.images import Images, check_unreadable
@@ -64,3 +66,14 @@ def test_more_than_the_share_stops() -> None:
     assert check_unreadable({"a"}, size=10, share=0.1, world_size=1) == 1
     with pytest.raises(TooManyBad, match=r"2 of 10 trees .*optim.max_bad_share=0.1 tolerates 1; .*: a, b$"):
         check_unreadable({"a", "b"}, size=10, share=0.1, world_size=1)
+
+
+def test_a_linked_shard_that_is_gone_is_set_aside_like_a_damaged_image(tmp_path: Path) -> None:
+    write_shard(tmp_path / "far" / "a.tar", [sample(0)])
+    link_shards(tmp_path / "vqa", {"": str(tmp_path / "far")}, ShardCache(tmp_path / "cache", limit=10**6))
+    (tmp_path / "far" / "a.tar").unlink()
+    with pytest.raises(ValueError, match=r"image 'test-0': .*a\.tar: No such file"):
+        Images(tmp_path / "vqa")("test-0")
+    images = Images(tmp_path / "vqa", quarantine=tmp_path / "quarantine-0.jsonl")
+    assert images("test-0").size == (8, 6)
+    assert images.unreadable == {"test-0"}

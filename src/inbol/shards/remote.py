@@ -129,7 +129,7 @@ def download(url: str, target: Path, *, expected: Link | None = None, attempts: 
             return got
         except BaseException as error:  # every file system of fsspec raises its own kinds
             part.unlink(missing_ok=True)
-            if isinstance(error, ModuleNotFoundError | CacheFull) or not isinstance(error, Exception):
+            if isinstance(error, ImportError | CacheFull) or not isinstance(error, Exception):
                 raise  # no further attempt would mend it
             reason = f"{type(error).__name__}: {error}"
     raise Unreachable(f"{masked(url)}: could not be read in {attempts} attempts; the last one: {reason}")
