@@ -10,6 +10,8 @@ DRY ?=
 GPUS ?=
 GPU_MEMORY ?=
 DATA ?=
+SWEEP ?=
+RUN ?=
 RANKS ?=
 
 VENV := .venv
@@ -20,7 +22,7 @@ LAUNCH := $(BIN)/python -m launch
 DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
 
 .DEFAULT_GOAL := help
-.PHONY: help train table plan data-check recipes doctor bench test lint types clean clean-venv
+.PHONY: help train table sweep sweep-report plan data-check recipes doctor bench test lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +34,12 @@ train: $(INSTALLED) ## Run RECIPE at SCALE to its table; ARGS override anything,
 
 table: $(INSTALLED) ## Run every recipe and seed of TABLE, and report them side by side
 	@$(LAUNCH) table --table "$(TABLE)" $(DRY_FLAG) -- $(ARGS)
+
+sweep: $(INSTALLED) ## Run RECIPE at every point of SWEEP (conf/sweep/), or of ARGS="dpo.beta=0.05,0.1"; compared on align-val
+	@$(LAUNCH) sweep --recipe "$(or $(RECIPE),inbol-dpo)" --sweep "$(SWEEP)" --scale "$(SCALE)" $(DRY_FLAG) -- $(ARGS)
+
+sweep-report: $(INSTALLED) ## Table and plot of the sweep RUN (the newest without it), as far as it is
+	@$(LAUNCH) sweep-report --run "$(RUN)"
 
 plan: $(INSTALLED) ## Show the stages of RECIPE, and steps, batch and memory on GPUS GPUs of GPU_MEMORY GiB; runs nothing
 	@$(LAUNCH) plan --recipe "$(RECIPE)" --scale "$(SCALE)" --gpus "$(GPUS)" --gpu-memory "$(GPU_MEMORY)" -- $(ARGS)
