@@ -175,17 +175,17 @@ def report(folder: Path, screen: Screen) -> int:
 
 def _run_point(point: PlannedPoint, run_name: str, screen: Screen, failed: dict[Path, str]) -> PointResult:
     """Bring a point's stages to completion; `failed` gains the stage that did not end."""
-    for node in point.nodes:
-        if node.folder in failed:
-            screen.say(f"  skipped: it needs {node.name} {node.fingerprint}, which failed")
-            return _waiting(point, f"needs {node.name} {node.fingerprint}, which failed: {failed[node.folder]}")
-        try:
-            run_nodes([(node, point.run)], run_name, screen)
-        except StageFailed as error:
-            reason = str(error).splitlines()[0]
-            failed[node.folder] = reason
-            screen.say(f"  failed: {error}")
-            return _waiting(point, reason)
+    needed = next((node for node in point.nodes if node.folder in failed), None)
+    if needed is not None:
+        screen.say(f"  skipped: it needs {needed.name} {needed.fingerprint}, which failed")
+        return _waiting(point, f"needs {needed.name} {needed.fingerprint}, which failed: {failed[needed.folder]}")
+    try:
+        run_nodes([(node, point.run) for node in point.nodes], run_name, screen)
+    except StageFailed as error:
+        reason = str(error).splitlines()[0]
+        failed[next(node.folder for node in point.nodes if not is_complete(node.folder))] = reason
+        screen.say(f"  failed: {error}")
+        return _waiting(point, reason)
     return _waiting(point)
 
 
