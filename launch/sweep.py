@@ -146,10 +146,11 @@ def run_sweep(args: argparse.Namespace) -> int:
     for number, point in enumerate(points):
         freeze(folder, point.run, _texts(point), f"resolved/point-{number:03d}.yaml")
     results = [_waiting(point) for point in points]
+    done: set[Path] = set()
     failed: dict[Path, str] = {}
     for number, point in enumerate(points):
         screen.say(f"point {number + 1} of {len(points)}: {' '.join(_texts(point))}")
-        results[number] = _run_point(point, folder.name, screen, failed)
+        results[number] = _run_point(point, folder.name, screen, done, failed)
         _save(folder, config, results)
     return report(folder, screen)
 
@@ -173,19 +174,21 @@ def report(folder: Path, screen: Screen) -> int:
     return 1 if any(point.values is None for point in points) else 0
 
 
-def _run_point(point: PlannedPoint, run_name: str, screen: Screen, failed: dict[Path, str]) -> PointResult:
-    """Bring a point's stages to completion; `failed` gains the stage that did not end."""
+def _run_point(point: PlannedPoint, run_name: str, screen: Screen, done: set[Path], failed: dict[Path, str]) -> PointResult:
+    """Bring a point's stages to completion; `done` gains those that are complete, `failed` the one that did not end."""
     needed = next((node for node in point.nodes if node.folder in failed), None)
     if needed is not None:
         screen.say(f"  skipped: it needs {needed.name} {needed.fingerprint}, which failed")
         return _waiting(point, f"needs {needed.name} {needed.fingerprint}, which failed: {failed[needed.folder]}")
     try:
-        run_nodes([(node, point.run) for node in point.nodes], run_name, screen)
+        run_nodes([(node, point.run) for node in point.nodes if node.folder not in done], run_name, screen)
     except StageFailed as error:
         reason = str(error).splitlines()[0]
         failed[next(node.folder for node in point.nodes if not is_complete(node.folder))] = reason
         screen.say(f"  failed: {error}")
         return _waiting(point, reason)
+    finally:
+        done |= {node.folder for node in point.nodes if is_complete(node.folder)}
     return _waiting(point)
 
 
