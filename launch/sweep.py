@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -183,13 +184,20 @@ def _run_point(point: PlannedPoint, run_name: str, screen: Screen, done: set[Pat
     try:
         run_nodes([(node, point.run) for node in point.nodes if node.folder not in done], run_name, screen)
     except StageFailed as error:
-        reason = str(error).splitlines()[0]
+        reason = _reason(str(error))
         failed[next(node.folder for node in point.nodes if not is_complete(node.folder))] = reason
         screen.say(f"  failed: {error}")
         return _waiting(point, reason)
     finally:
         done |= {node.folder for node in point.nodes if is_complete(node.folder)}
     return _waiting(point)
+
+
+def _reason(text: str) -> str:
+    """A failed stage's message in one line: what failed, and the last error of the log that it shows."""
+    first, *shown = text.splitlines()
+    errors = [line.lstrip(" |") for line in shown if re.match(r"\s*\|\s*(\[rank\d+\]: )?[\w.]*(Error|TooManyBad|Unreachable): ", line)]
+    return f"{first.partition('; the end of its log')[0]}" + (f": {errors[-1]}" if errors else "")
 
 
 def _waiting(point: PlannedPoint, reason: str = "") -> PointResult:

@@ -116,3 +116,9 @@ def test_points_that_need_a_failed_stage_are_not_tried_again(tmp_path: Path, mon
     text = (folder / "report" / "table.md").read_text()
     assert "missing: dpo.beta=0.2: needs sft" in text
     assert "best" not in text
+
+
+def test_the_reason_of_a_failure_is_one_line() -> None:
+    text = "dpo ended with code 1; the end of its log:\n  | Traceback\n  | FloatingPointError: loss is nan\n  | more\nfolder: x\nlog: y"
+    assert sweep._reason(text) == "dpo ended with code 1: FloatingPointError: loss is nan"
+    assert sweep._reason("score failed: no such file\nfolder: x") == "score failed: no such file"
