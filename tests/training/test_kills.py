@@ -100,6 +100,8 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "damaged": {"folder": "damaged"},
     "size 1": {"folder": "size-1", "size": 1, "steps": 3},
     "size 5": {"folder": "size-5", "size": 5, "steps": 4, "zero": 3},
+    "two workers": {"folder": "workers", "dies_at": 5, "changes": {"loader_workers": 2}},
+    "one worker": {"folder": "workers", "changes": {"loader_workers": 1}},
     "mixed": {"folder": "mixed", "kind": "mixed", "changes": {"mix": {"a": 2, "b": 0.75}, "shuffle_block": 1, "shuffle_window": 2}},
     "tolerated": {"folder": "tolerated", "kind": "unreadable", "steps": 4, "changes": {"max_bad_share": 0.17}},
     "too many": {"folder": "too-many", "kind": "unreadable", "changes": {"max_bad_share": 0.16}},
@@ -182,6 +184,13 @@ def test_sizes_that_divide_by_nothing_end(size: int, expected: dict[str, Any], d
     """One tree for two ranks of two micro-batches, three repeats beside it; and five of them under ZeRO-3."""
     assert_done(done[f"size {size}"])
     assert facts(base / f"size-{size}")["account"] == expected
+
+
+def test_loader_workers_change_nothing(done: dict[str, Any], base: Path) -> None:
+    """Two of them up to a kill in step 5, then one."""
+    assert done["two workers"]["killed"]
+    assert_done(done["one worker"])
+    assert_same(base / "workers", base / "whole")
 
 
 def test_a_mixture_is_exact_and_ends(done: dict[str, Any], base: Path) -> None:

@@ -50,6 +50,8 @@ class OptimConfig:
     """So many checkpoints of an unfinished training are kept; should the newest be damaged, the one before is resumed from."""
     resume_changed: bool = working(False)
     """Resume although data, batch, seed or optimiser are not those of the checkpoint. Otherwise that is refused, and says what differs."""
+    loader_workers: int = working(0)
+    """Processes of each rank that decode and lay out trees ahead of training; no number depends on them. 0: the rank itself does."""
     log_steps: int = 10
     """Optimiser steps between logged lines."""
 
@@ -57,6 +59,7 @@ class OptimConfig:
         for name in ("lr", "epochs", "global_batch", "micro_batch", "max_grad_norm", "save_steps", "log_steps", "keep_checkpoints"):
             positive(name, getattr(self, name))
         at_least("row_tokens", self.row_tokens, 0)
+        at_least("loader_workers", self.loader_workers, 0)
         at_least("tree_tokens", self.tree_tokens, 0)
         positive("shuffle_block", self.shuffle_block)
         at_least("shuffle_window", self.shuffle_window, self.shuffle_block)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ class Budget:
     shuffle_window: int = WHOLE.window
     mix: dict[str, float] = field(default_factory=dict)
     max_bad_share: float = 0.0
+    loader_workers: int = 0
     keep_checkpoints: int = 2
     resume_changed: bool = False
 
@@ -127,6 +127,6 @@ def trainer_arguments(
         disable_tqdm=True,
         deepspeed=deepspeed,
         max_length=None,
-        dataloader_num_workers=int(os.environ.get("INBOL_LOADER_WORKERS", "0")),
+        dataloader_num_workers=budget.loader_workers,
         **more,
     )
