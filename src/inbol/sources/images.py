@@ -32,7 +32,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """
     image = _open(data, max_pixels)
     try:
-        return image.convert("RGB")
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     except (OSError, ValueError, SyntaxError) as error:  # Pillow's decoders raise all three for damaged data
         raise ValueError(f"damaged {image.format} image of {image.width} x {image.height} pixels: {error}") from None
 
