@@ -19,7 +19,8 @@ from launch.compose import CONF, compose_run, names, recipes
 from launch.console import Screen
 from launch.data_check import data_check
 from launch.doctor import flash_attention, run_doctor
-from launch.local import StageFailed, run_nodes
+from launch.jobs import StageFailed
+from launch.local import run_nodes
 from launch.plan import Node, plan
 from launch.runs import freeze, link, new_folder
 from launch.table import run_table

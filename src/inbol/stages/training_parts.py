@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from PIL import Image
 
+from inbol import interrupt
 from inbol.config.training import DeepSpeedConfig, OptimConfig, PeftConfig
 from inbol.models.load import add_lora, freeze_vision_tower, load_model, load_processor
 from inbol.models.tree import TreeCollator
@@ -46,7 +47,7 @@ def image_loader(vqa: Path) -> Callable[[str], Image.Image]:
 def stage_tracker(job: Job, rank: int) -> Tracker:
     """The tracker of a training stage, on rank 0; a null object elsewhere."""
     kind = job.tracker.kind if rank == 0 else "none"
-    return open_tracker(
+    tracker = open_tracker(
         kind,
         project=job.tracker.project,
         run_name=f"{job.run_name}/{job.stage}" if job.run_name else job.stage,
@@ -54,6 +55,8 @@ def stage_tracker(job: Job, rank: int) -> Tracker:
         config=asdict(job.config),
         folder=job.out / "tracker",
     )
+    interrupt.before_end(tracker.finish)
+    return tracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

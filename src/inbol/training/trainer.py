@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 
+from inbol import interrupt
 from inbol.shards.files import write_text
 from inbol.shards.order import spread
 from inbol.training.accounting import Ledger, cut_off, prove, read_all
@@ -23,7 +24,7 @@ from inbol.training.arguments import Budget, Sharding, bound, trainer_arguments
 from inbol.training.checkpoints import PART, PREFIX, hashes, listing, publish, rotate
 from inbol.training.engine import deepspeed_config
 from inbol.training.finite import FiniteGuard
-from inbol.training.ranks import barrier, gathered
+from inbol.training.ranks import any_of, barrier, gathered
 from inbol.training.resume import STREAM, Resume, find_resume, hyperparameters, restore_hyperparameters, stream_facts
 from inbol.training.stream import FromStep, MicroBatch, Objective, StepStream
 from inbol.training.throughput import Counts, flops_per_token, peak_flops, peak_memory_gb, rates
@@ -56,6 +57,7 @@ class StreamTrainer(Trainer):
         self.lr_factors = lr_factors or {}
         self.resume, self.ledger, self.bound_to, self.keep = resume or Resume(), ledger, bound_to or {}, keep
         self.part: Path | None = None
+        self.stopping = False
         self.made_with: list[dict[str, Any]] = []
         self.sums: dict[str, list[float]] = {}
         self.optimizer: torch.optim.Optimizer | None
@@ -195,6 +197,8 @@ class StreamTrainer(Trainer):
             if self.resume.universal and self.resume.folder:
                 shutil.rmtree(self.resume.folder, ignore_errors=True)  # loaded, and no longer the newest
         barrier(world_size)
+        if self.stopping:  # past the barrier: no rank ends while another still writes
+            raise interrupt.Interrupted(f"step {step} of {self.args.max_steps}")
 
     def run(self) -> None:
         """Train from where `resume` says."""
@@ -215,6 +219,7 @@ class EveryStep(TrainerCallback):
     ) -> None:
         self.report, self.track, self.note, self.ledger = report, track, note, ledger
         self.loss = ""
+        self.trainer: StreamTrainer | None = None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Seed dropout."""
@@ -226,6 +231,11 @@ class EveryStep(TrainerCallback):
             self.ledger.commit(state.global_step)
         state.epoch = state.global_step / max(state.max_steps, 1)
         self.report(state.global_step, state.max_steps, f"{self.note}{self.loss}")
+        if interrupt.listening() and self.trainer and state.global_step < state.max_steps:
+            # asked of one rank, at whatever moment: all stop behind the same step, and save it together
+            self.trainer.stopping = any_of(interrupt.asked(), args.world_size)
+            if self.trainer.stopping:
+                control.should_log = control.should_save = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Pass the curve on."""
@@ -263,6 +273,7 @@ def train(
     Raises:
         ValueError: the ranks do not divide the global batch; the checkpoints in `folder` are not whole, or of another training; a tree
             was lost or doubled.
+        Interrupted: the process was told to stop; a checkpoint of the step that was being taken is there.
         FloatingPointError: a loss or gradient that is not finite on any rank; the step is not taken.
     """
     layout = spread(budget.global_batch, world_size, budget.micro_batch)
@@ -296,6 +307,7 @@ def train(
         deepspeed=deepspeed,
         **more,
     )
+    every_step = EveryStep(report, track, note, ledger)
     trainer = StreamTrainer(
         stream=stream,
         lr_factors=lr_factors,
@@ -306,8 +318,9 @@ def train(
         model=model,
         args=arguments,
         processing_class=processor,
-        callbacks=[EveryStep(report, track, note, ledger)],
+        callbacks=[every_step],
     )
+    every_step.trainer = trainer
     start = time.perf_counter()
     trainer.run()
     seconds = time.perf_counter() - start
