@@ -98,9 +98,11 @@ class RunConfig:
             raise ValueError(f"sampling.stop: 'label' leaves confidences open, but {'; '.join(exact)}; take sampling.stop=never")
         share = self.base.optim.global_batch, self.sft.optim.global_batch, self.dpo.optim.global_batch
         for name, batch in zip(("base", "sft", "dpo"), share, strict=True):
+            if name == "base" and self.base.kind == "pretrained":
+                continue  # linked, not trained
             (nodes, ranks), world = self.launcher.resources(name), self.launcher.world(name)
             if batch % world:
-                several = f" on each of launcher.nodes={nodes} machines" if nodes > 1 else ""
+                several = f" on each of {nodes} nodes" if nodes > 1 else ""
                 raise ValueError(
                     f"{name}.optim.global_batch: {batch} trees do not divide over launcher.ranks={ranks}{several}; take a multiple of {world}"
                 )
