@@ -71,8 +71,9 @@ test: $(INSTALLED_DEV) ## Run the tests
 test-slurm: $(INSTALLED_DEV) ## Install Slurm (apt, as root), start one of its own on this machine, and run the tests that need it
 	@tests/slurm/install.sh && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm $(ARGS)
 
-lint: $(INSTALLED_DEV) ## Check style, imports and undefined names
+lint: $(INSTALLED_DEV) ## Check style, imports and undefined names, configuration files and shell scripts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/yamllint --strict conf recipes .pre-commit-config.yaml && $(BIN)/shellcheck slurm/stage.sbatch tests/slurm/install.sh .ci/run
 
 types: $(INSTALLED_DEV) ## Check types
 	@$(BIN)/mypy

@@ -150,8 +150,8 @@ def cancel(chain: Chain, out: TextIO) -> int:
     left = alive
     while left and time.monotonic() < deadline:
         time.sleep(0.5)
-        now = squeue.states(left)
-        left = [job for job in left if job in now and now[job].alive]
+        known = squeue.states(left)
+        left = [job for job in left if job in known and known[job].alive]
     out.write(f"cancelled {len(alive) - len(left)} jobs; what is saved stays, and make train goes on from it\n")
     if left:
         out.write(f"still there after {CANCEL_WAIT:.0f} s: {', '.join(left)}; see: squeue --me\n")

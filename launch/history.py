@@ -58,6 +58,6 @@ def progress_of(folder: Path) -> list[int]:
     newest: dict[Path, int] = {}
     for path in folder.glob("trainer/**/checkpoint-*"):
         number = path.name.removeprefix("checkpoint-")
-        if number.isdigit():
+        if number.isdigit() and not path.parent.name.startswith("."):  # not one that is being written
             newest[path.parent] = max(newest.get(path.parent, 0), int(number))
     return [sum(newest.values()), sum(1 for _ in outputs(folder))]

@@ -27,7 +27,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={root}/munge.sock,cred_expire=3
+AuthInfo=socket={root}/munge.sock,cred_expire=5
 SlurmctldPort={port}
 SlurmctldPidFile={root}/slurmctld.pid
 SlurmctldLogFile={root}/slurmctld.log
@@ -123,20 +123,14 @@ class Cluster:
 
     def lose_node(self, name: str) -> None:
         """End a node as a loss of power does: its daemon and everything below it, by id."""
-        daemon = int((self.root / f"slurmd.{name}.pid").read_text())
-        spool = str(self.root / "spool" / name)
-        found = [psutil.Process(daemon)]
-        for process in psutil.process_iter(["name"]):  # a step's daemon has left its parent; its spool folder says whose it is
+        kill(int((self.root / f"slurmd.{name}.pid").read_text()), signal.SIGKILL)
+        for process in psutil.process_iter():  # what a job started there knows the node's name and this cluster
             try:
-                if process.info["name"] == "slurmstepd" and (process.cwd().startswith(spool) or name in " ".join(process.cmdline())):
-                    found.append(process)
+                env = process.environ()
+                if (env.get("SLURMD_NODENAME"), env.get("SLURM_CONF")) == (name, str(self.root / "slurm.conf")):
+                    for one in [*(p for p in process.parents() if p.name() == "slurmstepd"), process]:
+                        one.kill()
             except psutil.Error:
-                continue
-        every = [*found, *(child for process in found for child in process.children(recursive=True))]
-        for process in every:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
                 continue
 
     def stop(self) -> None:

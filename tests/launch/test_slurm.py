@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def test_what_a_cluster_needs_is_in_every_script() -> None:
         assert len(re.findall(r"^ *srun ", text, re.M)) == 1
 
 
+def test_the_scripts_are_sound_shell(tmp_path: Path) -> None:
+    tool = Path(sys.executable).with_name("shellcheck")
+    if not tool.exists():
+        pytest.skip("shellcheck is not installed; pip install -e '.[dev]' does it")
+    run, nodes = composed("runs", "launcher.slurm.container=pyxis", "launcher.slurm.image=/i.sqsh", "launcher.slurm.environment={A: 'b c'}")
+    for one in nodes:
+        path = tmp_path / "x.sbatch"
+        path.write_text(slurm.script(one, run))
+        done = subprocess.run([str(tool), str(path)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
 def test_containers() -> None:
     inside = ["launcher.slurm.image=/images/inbol.sqsh", "launcher.slurm.mounts=[/data:/data]", "launcher.slurm.python=python3"]
     run, nodes = composed("runs", "launcher.slurm.container=pyxis", *inside)
@@ -116,7 +129,7 @@ def test_wrong_values_are_refused(override: str, message: str) -> None:
 
 
 def test_several_nodes_need_slurm() -> None:
-    with pytest.raises(ConfigError, match="nodes: 2 machines with launcher.kind='local'"):
+    with pytest.raises(ConfigError, match=r"nodes: 2 machines with launcher\.kind='local'"):
         compose_run("inbol-dpo", "smoke", ["launcher.nodes=2"])
 
 
@@ -149,16 +162,15 @@ class FakeSlurm:
         return job
 
 
-def finish(one: Node) -> None:
-    write_manifest(
-        one.folder, stage=one.stage, fingerprint=one.fingerprint, stage_version=1, config={}, parents={}, facts={}, seconds=1, world_size=1
-    )
+def finish(folder: Path) -> None:
+    about = {"stage": "ingest", "fingerprint": "f", "config": {}, "parents": {}, "facts": {}}
+    write_manifest(folder, stage_version=1, seconds=1, world_size=1, **about)
 
 
 def test_one_job_per_missing_stage_each_after_its_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeSlurm(monkeypatch)
     run, nodes = composed(tmp_path, scale="smoke")
-    finish(nodes[0])
+    finish(nodes[0].folder)
     jobs = slurm.submit(nodes, run, tmp_path / "run", Screen())
     assert len(jobs.links) == len(nodes) - 1 == len(fake.submitted)
     ids = {link.name: link.job for link in jobs.links}
@@ -204,9 +216,7 @@ def test_status_shows_state_progress_loss_and_log(tmp_path: Path, monkeypatch: p
         folder = tmp_path / stage
         folder.mkdir()
         jobs.add(Link(name=name, stage=stage, job=str(number), folder=str(folder)))
-    write_manifest(
-        tmp_path / "ingest", stage="ingest", fingerprint="f", stage_version=1, config={}, parents={}, facts={}, seconds=1, world_size=1
-    )
+    finish(tmp_path / "ingest")
     (tmp_path / "sft" / "progress-0.json").write_text('{"done": 3, "total": 10, "note": "loss 1.2500"}')
     (tmp_path / "sft" / "sft.log").write_text("hello\n")
     history = History(tmp_path / "dpo").of("4")
@@ -275,7 +285,13 @@ def test_three_starts_without_progress_end_the_job_with_the_reason(tmp_path: Pat
 
 
 def test_progress_is_steps_and_finished_files(tmp_path: Path) -> None:
-    for name in ("trainer/tower/checkpoint-8", "trainer/llava/checkpoint-2", "trainer/llava/checkpoint-4", "trainer/failed-checkpoint-9"):
+    for name in (
+        "trainer/tower/checkpoint-8",
+        "trainer/llava/checkpoint-2",
+        "trainer/llava/checkpoint-4",
+        "trainer/failed-checkpoint-9",
+        "trainer/llava/.part-6/checkpoint-6",
+    ):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "align-000001.jsonl").write_text("{}\n")
     (tmp_path / "sample.log").write_text("x")

@@ -104,7 +104,8 @@ class RunConfig:
             if batch % world:
                 several = f" on each of {nodes} nodes" if nodes > 1 else ""
                 raise ValueError(
-                    f"{name}.optim.global_batch: {batch} trees do not divide over launcher.ranks={ranks}{several}; take a multiple of {world}"
+                    f"{name}.optim.global_batch: {batch} trees do not divide over launcher.ranks={ranks}{several}; "
+                    f"take a multiple of {world}"
                 )
 
     def _needs_all_samples(self) -> list[str]:
