@@ -220,8 +220,7 @@ def test_a_lost_node(lost: str, tmp_path: Path, local: Path, cluster: Cluster) -
     cluster.start_node(lost)
     wait_for((folder / "manifest.json").is_file, "the end of sft")
     assert results(folder) == results(local / "sft" / folder.name)
-    rows = curve(folder)  # what the tracker's service had not yet written when it died is gone, and nothing else
-    assert set(rows) <= set(curve(local / "sft" / folder.name)) and rows[-1][0] == 24
+    assert dict(curve(folder)) == dict(curve(local / "sft" / folder.name))  # some steps stand there twice, and are alike
 
 
 def test_status_logs_and_cancel(tmp_path: Path, local: Path, cluster: Cluster) -> None:

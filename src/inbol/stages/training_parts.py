@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,17 +44,40 @@ def image_loader(vqa: Path) -> Callable[[str], Image.Image]:
     return lambda key: decode_image(store[key])
 
 
-def stage_tracker(job: Job, rank: int) -> Tracker:
-    """The tracker of a training stage, on rank 0; a null object elsewhere."""
+class StageTracker:
+    """A tracker that knows whether an earlier start was cut off: its service may not have written all that it was given."""
+
+    def __init__(self, tracker: Tracker, mark: Path | None) -> None:
+        """`mark`: a file that is there while the tracker is open; None for a tracker that keeps nothing."""
+        self.tracker, self.mark = tracker, mark
+        self.cut_off = mark is not None and mark.exists()
+        if mark:
+            mark.touch()
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """See `Tracker`."""
+        self.tracker.log(metrics, step)
+
+    def finish(self) -> None:
+        """See `Tracker`."""
+        self.tracker.finish()
+        if self.mark:
+            self.mark.unlink(missing_ok=True)
+
+
+def stage_tracker(job: Job, rank: int) -> StageTracker:
+    """The tracker of a training stage, on rank 0; a null object elsewhere. It is closed, too, when the stage is told to stop."""
     kind = job.tracker.kind if rank == 0 else "none"
-    tracker = open_tracker(
+    folder = job.out / "tracker"
+    opened = open_tracker(
         kind,
         project=job.tracker.project,
         run_name=f"{job.run_name}/{job.stage}" if job.run_name else job.stage,
         group=job.run_name or "stages",
         config=asdict(job.config),
-        folder=job.out / "tracker",
+        folder=folder,
     )
+    tracker = StageTracker(opened, folder / "open" if kind != "none" else None)
     interrupt.before_end(tracker.finish)
     return tracker
 
@@ -68,7 +91,7 @@ class Start:
     collator: TreeCollator
     rank: int
     world_size: int
-    tracker: Tracker
+    tracker: StageTracker
     facts: dict[str, Any]
     """For the manifest."""
     parent: Path | None = None

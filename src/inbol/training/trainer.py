@@ -215,11 +215,24 @@ class EveryStep(TrainerCallback):
     """Dropout as a function of (seed, step, rank), so that resuming needs no RNG state; the account; progress; learning curves."""
 
     def __init__(
-        self, report: Report, track: Callable[[dict[str, float], int], None] | None, note: str, ledger: Ledger | None = None
+        self,
+        report: Report,
+        track: Callable[[dict[str, float], int], None] | None,
+        note: str,
+        ledger: Ledger | None = None,
+        *,
+        replay: bool = False,
     ) -> None:
         self.report, self.track, self.note, self.ledger = report, track, note, ledger
-        self.loss = ""
+        self.loss, self.replay = "", replay
         self.trainer: StreamTrainer | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Pass on what the checkpoint knows of the curve, where the tracker may not have kept it."""
+        if self.replay and self.track and state.is_world_process_zero:
+            for logs in state.log_history:
+                if "loss" in logs:
+                    self._track(logs, int(logs["step"]))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Seed dropout."""
@@ -242,7 +255,11 @@ class EveryStep(TrainerCallback):
         if logs and "loss" in logs:
             self.loss = f"loss {logs['loss']:.4f}"
         if logs and self.track and state.is_world_process_zero:
-            self.track({name: value for name, value in logs.items() if isinstance(value, int | float)}, state.global_step)
+            self._track(logs, state.global_step)
+
+    def _track(self, logs: dict[str, float], step: int) -> None:
+        assert self.track is not None
+        self.track({name: value for name, value in logs.items() if isinstance(value, int | float) and name != "step"}, step)
 
 
 def train(
@@ -261,11 +278,13 @@ def train(
     track: Callable[[dict[str, float], int], None] | None = None,
     lr_factors: dict[str, float] | None = None,
     note: str = "",
+    replay: bool = False,
     **more: Any,
 ) -> tuple[StreamTrainer, dict[str, Any]]:
     """Train `model` in place, resuming from `folder` when it holds a complete checkpoint; the number of ranks may have changed.
 
-    `folder` is one that all ranks see: their checkpoints and accounts lie side by side.
+    `folder` is one that all ranks see: their checkpoints and accounts lie side by side. `replay`: `track` also gets the part of the curve
+    that lies before the checkpoint; for a tracker that was cut off.
 
     Returns:
         (the trainer, facts for the manifest: steps, world size, ZeRO stage, trees read by this rank, account, last logged values).
@@ -307,7 +326,7 @@ def train(
         deepspeed=deepspeed,
         **more,
     )
-    every_step = EveryStep(report, track, note, ledger)
+    every_step = EveryStep(report, track, note, ledger, replay=replay)
     trainer = StreamTrainer(
         stream=stream,
         lr_factors=lr_factors,
