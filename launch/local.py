@@ -81,9 +81,12 @@ def _run_processes(node: Node, job: Job, path: Path, run: RunConfig, *, summed: 
     else:
         code = run_together([collective_command(run.launcher.kind, path, ranks)], [env], log)
     facts = reports(job, ranks)
-    if code == 0 and len(facts) == ranks:
+    stopped = sorted({str(report["stopped"]) for report in facts if "stopped" in report})
+    if code == 0 and len(facts) == ranks and not stopped:
         return merge_facts(facts, summed=summed)
     reason = f"ended with code {code}" if code else "ended without reporting from every rank"
+    if stopped:
+        reason = f"was told to stop, saved at {', '.join(stopped)}"
     shown = "\n".join(f"  | {line}" for line in last_lines(log))
     raise StageFailed(f"{node.name} {reason}; the end of its log:\n{shown}\nfolder: {node.folder}\nlog: {log}")
 
