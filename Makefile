@@ -13,6 +13,9 @@ DATA ?=
 SWEEP ?=
 RUN ?=
 RANKS ?=
+LAUNCHER ?=
+NODES ?=
+WAIT ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,28 +24,41 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 LAUNCH := $(BIN)/python -m launch
 DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
 
+LAUNCH_ARGS := $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(if $(NODES),launcher.nodes=$(NODES))
+WAIT_FLAG := $(if $(filter-out 0 no false,$(WAIT)),--wait)
+
 .DEFAULT_GOAL := help
-.PHONY: help train table sweep sweep-report plan data-check recipes doctor bench test lint types clean clean-venv
+.PHONY: help train table sweep sweep-report plan status cancel logs test-slurm data-check recipes doctor bench test lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  RECIPE=$(or $(RECIPE),<name>)  SCALE=$(SCALE)  TABLE=$(TABLE)  ARGS=\"dpo.beta=0.2 peft=lora\"  DRY=1  GPUS=8  GPU_MEMORY=80"
+	@echo "  LAUNCHER=local|torchrun|slurm  NODES=2  WAIT=1  RUN=<run folder>"
 
-train: $(INSTALLED) ## Run RECIPE at SCALE to its table; ARGS override anything, DRY=1 only shows the stages
-	@$(LAUNCH) train --recipe "$(RECIPE)" --scale "$(SCALE)" $(DRY_FLAG) -- $(ARGS)
+train: $(INSTALLED) ## Run RECIPE at SCALE to its table; ARGS override anything, DRY=1 only shows the stages, LAUNCHER=slurm submits jobs
+	@$(LAUNCH) train --recipe "$(RECIPE)" --scale "$(SCALE)" $(DRY_FLAG) $(WAIT_FLAG) -- $(LAUNCH_ARGS) $(ARGS)
 
 table: $(INSTALLED) ## Run every recipe and seed of TABLE, and report them side by side
-	@$(LAUNCH) table --table "$(TABLE)" $(DRY_FLAG) -- $(ARGS)
+	@$(LAUNCH) table --table "$(TABLE)" $(DRY_FLAG) -- $(LAUNCH_ARGS) $(ARGS)
 
 sweep: $(INSTALLED) ## Run RECIPE at every point of SWEEP (conf/sweep/), or of ARGS="dpo.beta=0.05,0.1"; compared on align-val
-	@$(LAUNCH) sweep --recipe "$(or $(RECIPE),inbol-dpo)" --sweep "$(SWEEP)" --scale "$(SCALE)" $(DRY_FLAG) -- $(ARGS)
+	@$(LAUNCH) sweep --recipe "$(or $(RECIPE),inbol-dpo)" --sweep "$(SWEEP)" --scale "$(SCALE)" $(DRY_FLAG) -- $(LAUNCH_ARGS) $(ARGS)
 
 sweep-report: $(INSTALLED) ## Table and plot of the sweep RUN (the newest without it), as far as it is
 	@$(LAUNCH) sweep-report --run "$(RUN)"
 
 plan: $(INSTALLED) ## Show the stages of RECIPE, and steps, batch and memory on GPUS GPUs of GPU_MEMORY GiB; runs nothing
-	@$(LAUNCH) plan --recipe "$(RECIPE)" --scale "$(SCALE)" --gpus "$(GPUS)" --gpu-memory "$(GPU_MEMORY)" -- $(ARGS)
+	@$(LAUNCH) plan --recipe "$(RECIPE)" --scale "$(SCALE)" --gpus "$(GPUS)" --gpu-memory "$(GPU_MEMORY)" -- $(LAUNCH_ARGS) $(ARGS)
+
+status: $(INSTALLED) ## Show the jobs of RUN (the newest submitted one without it): stage, job, state, progress, last loss, log
+	@$(LAUNCH) status --run "$(RUN)"
+
+cancel: $(INSTALLED) ## Cancel the jobs of RUN; what is saved stays
+	@$(LAUNCH) cancel --run "$(RUN)"
+
+logs: $(INSTALLED) ## Follow what the jobs of RUN write, until they are over
+	@$(LAUNCH) logs --run "$(RUN)"
 
 data-check: $(INSTALLED) ## Read every sample of the shards DATA (folder, glob, address), say what is wrong and how RANKS would share them
 	@$(LAUNCH) data-check --ranks "$(RANKS)" -- "$(DATA)"
@@ -59,8 +75,12 @@ bench: $(INSTALLED) ## Measure against TRL and plain generate; BENCH names cases
 test: $(INSTALLED_DEV) ## Run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
-lint: $(INSTALLED_DEV) ## Check style, imports and undefined names
+test-slurm: $(INSTALLED_DEV) ## Install Slurm (apt, as root), start one of its own on this machine, and run the tests that need it
+	@tests/slurm/install.sh && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm $(ARGS)
+
+lint: $(INSTALLED_DEV) ## Check style, imports and undefined names, configuration files and shell scripts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/yamllint --strict conf recipes .pre-commit-config.yaml && $(BIN)/shellcheck slurm/stage.sbatch tests/slurm/install.sh .ci/run
 
 types: $(INSTALLED_DEV) ## Check types
 	@$(BIN)/mypy

@@ -120,7 +120,7 @@ def memory_of(run: RunConfig, node: Node, model: Model) -> tuple[Memory, Lengths
         tokens = {"sample": run.sampling.max_new_tokens, "predict": run.predict.max_new_tokens, "reference": 0}[stage]
         item = weight_bytes(run) if stage == "reference" else model.item
         return decoding_memory(model.shape, at, item=item, nodes=questions * draws, new_tokens=tokens), at
-    layout = spread(optim_of(run, stage).global_batch, run.launcher.ranks, optim_of(run, stage).micro_batch)
+    layout = spread(optim_of(run, stage).global_batch, run.launcher.world(stage), optim_of(run, stage).micro_batch)
     at = lengths(run, stage, model, layout.micro_batch)
     lora = run.peft.kind == "lora" and stage != "base"
     frozen = run.base.tower_lr_factor == 0 if stage == "base" else run.peft.freeze_vision_tower or lora
@@ -128,7 +128,7 @@ def memory_of(run: RunConfig, node: Node, model: Model) -> tuple[Memory, Lengths
         trained=model.shape.trained(
             lora_rank=run.peft.r if lora else 0, target_modules=run.peft.target_modules, freeze_vision_tower=frozen
         ),
-        ranks=run.launcher.ranks,
+        ranks=run.launcher.world(stage),
         zero_stage=run.deepspeed.zero_stage,
         item=weight_bytes(run),
         accumulation=layout.accumulation,
@@ -172,7 +172,7 @@ def changes(run: RunConfig, node: Node, model: Model) -> Iterator[tuple[str, Run
     if not zero.gradient_checkpointing:
         yield "deepspeed.gradient_checkpointing=true", replace(run, deepspeed=replace(zero, gradient_checkpointing=True))
     own = getattr(run, stage)
-    for micro in _halves(spread(own.optim.global_batch, run.launcher.ranks, own.optim.micro_batch).micro_batch):
+    for micro in _halves(spread(own.optim.global_batch, run.launcher.world(stage), own.optim.micro_batch).micro_batch):
         yield f"{stage}.optim.micro_batch={micro}", replace(run, **{stage: replace(own, optim=replace(own.optim, micro_batch=micro))})
     for level in range(zero.zero_stage + 1, 4):
         yield f"deepspeed.zero_stage={level}", replace(run, deepspeed=replace(zero, zero_stage=level))
@@ -208,7 +208,7 @@ def cost_lines(run: RunConfig, nodes: Sequence[Node], gpu_memory: float | None) 
         ValueError: numbers in `model` or `peft` that make no model.
     """
     model = model_of(run)
-    yield f"plan for {run.launcher.ranks} processes, one per GPU where there are any"
+    yield f"plan for {run.launcher.nodes * run.launcher.ranks} processes, one per GPU where there are any"
     if isinstance(model, str):
         yield f"no memory: {model}"
         return
@@ -238,7 +238,7 @@ def _assumptions(run: RunConfig, model: Model) -> Iterator[str]:
 def _batches(run: RunConfig, shown: dict[str, Node], model: Model) -> Iterator[str]:
     for stage in [stage for stage in TRAINED if stage in shown]:
         optim = optim_of(run, stage)
-        layout = spread(optim.global_batch, run.launcher.ranks, optim.micro_batch)
+        layout = spread(optim.global_batch, run.launcher.world(stage), optim.micro_batch)
         at = lengths(run, stage, model, layout.global_batch)
         image, rest = at.trees * at.image_tokens, at.trees * (at.length - at.image_tokens)
         yield (

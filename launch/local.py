@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import importlib
-import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from inbol.config.run import RunConfig
-from inbol.shards.manifest import is_complete, read_manifest, write_manifest
+from inbol.shards.manifest import is_complete, read_manifest
 from inbol.stages.job import Job
 from inbol.stages.registry import STAGES
 from launch.console import Screen, brief
+from launch.jobs import StageFailed, clear, complete, job_of, last_lines, log_of, merge_facts, reports
 from launch.plan import Node
-from launch.processes import deepspeed_command, environment, rank_environments, run_together, shard_commands
-
-TAIL = 30
-"""Lines of a failed stage's log that are shown."""
-
-
-class StageFailed(RuntimeError):
-    """A stage did not finish; the message is for the user. Its folder stays incomplete, and the next run takes it up again."""
+from launch.processes import collective_command, environment, rank_environments, run_together, shard_commands
 
 
 def run_nodes(
@@ -55,37 +47,17 @@ def run_node(node: Node, run: RunConfig, run_name: str, screen: Screen) -> dict[
     spec = STAGES[node.stage]
     world_size = 1 if spec.parallel == "inline" else run.launcher.ranks
     start = time.monotonic()
-    inputs = {role: parent.folder.resolve() for role, parent in node.inputs.items()}
-    job = Job(
-        stage=node.stage,
-        fingerprint=node.fingerprint,
-        out=node.folder.resolve(),
-        inputs=inputs,
-        config=node.config,
-        tracker=run.tracker,
-        run_name=run_name,
-    )
-    log = job.out / f"{node.stage}.log"
+    job = job_of(node, run, run_name)
+    log = log_of(job)
     try:
-        _remove(job.out, "progress-*.json", "facts-*.json", ".*.part")
+        clear(job, ".*.part")
         path = job.save()
         with screen.progress(node.name, job.out, shared=spec.parallel == "ranks"):
             if spec.parallel == "inline":
                 facts = _run_inline(job)
             else:
-                facts = _run_processes(node, path, run, log, summed=spec.parallel == "shards")
-        _remove(job.out, "progress-*.json", "facts-*.json")
-        return write_manifest(
-            job.out,
-            stage=node.stage,
-            fingerprint=node.fingerprint,
-            stage_version=spec.version,
-            config=asdict(node.config),
-            parents=node.parents,
-            facts=facts,
-            seconds=time.monotonic() - start,
-            world_size=world_size,
-        )
+                facts = _run_processes(node, job, path, run, summed=spec.parallel == "shards")
+        return complete(job, facts, seconds=time.monotonic() - start, world_size=world_size)
     except StageFailed:
         raise
     except Exception as error:
@@ -102,40 +74,21 @@ def _run_inline(job: Job) -> dict[str, Any]:
     return facts
 
 
-def _run_processes(node: Node, job: Path, run: RunConfig, log: Path, *, summed: bool) -> dict[str, Any]:
-    ranks, env = run.launcher.ranks, environment(run.launcher)
+def _run_processes(node: Node, job: Job, path: Path, run: RunConfig, *, summed: bool) -> dict[str, Any]:
+    ranks, env, log = run.launcher.ranks, environment(run.launcher.threads), log_of(job)
     if summed:
-        code = run_together(shard_commands(job, ranks), rank_environments(env, ranks), log)
+        code = run_together(shard_commands(path, ranks), rank_environments(env, ranks), log)
     else:
-        code = run_together([deepspeed_command(job, ranks)], [env], log)
-    reports = [job.with_name(f"facts-{rank}.json") for rank in range(ranks)]
-    if code == 0 and all(report.is_file() for report in reports):
-        return merge_facts([json.loads(report.read_text()) for report in reports], summed=summed)
+        code = run_together([collective_command(run.launcher.kind, path, ranks)], [env], log)
+    facts = reports(job, ranks)
+    stopped = sorted({str(report["stopped"]) for report in facts if "stopped" in report})
+    if code == 0 and len(facts) == ranks and not stopped:
+        return merge_facts(facts, summed=summed)
     reason = f"ended with code {code}" if code else "ended without reporting from every rank"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:] if log.is_file() else []
-    shown = "\n".join(f"  | {line}" for line in lines)
+    if stopped:
+        reason = f"was told to stop, saved at {', '.join(stopped)}"
+    shown = "\n".join(f"  | {line}" for line in last_lines(log))
     raise StageFailed(f"{node.name} {reason}; the end of its log:\n{shown}\nfolder: {node.folder}\nlog: {log}")
-
-
-def merge_facts(facts: Sequence[Mapping[str, Any]], *, summed: bool) -> dict[str, Any]:
-    """The facts of all ranks as one: what is equal stands once, what differs as a list by rank.
-
-    `summed` is for independent processes, whose whole numbers are counts of their own share: those are added, also within counts by group.
-    Keys that speak of `this_rank` and the peak memory are always lists.
-    """
-    merged: dict[str, Any] = {}
-    for key in dict.fromkeys(key for one in facts for key in one):
-        values = [one[key] for one in facts if key in one]
-        counts = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-        if "this_rank" in key or key == "peak_memory_gb":
-            merged[key.replace("by_this_rank", "by_rank").replace("this_rank", "by_rank")] = values
-        elif summed and counts:
-            merged[key] = sum(values)
-        elif all(isinstance(value, Mapping) for value in values):
-            merged[key] = merge_facts(values, summed=summed)
-        else:
-            merged[key] = values[0] if all(value == values[0] for value in values) else values
-    return merged
 
 
 @contextmanager
@@ -149,12 +102,6 @@ def locked(folder: Path, screen: Screen) -> Iterator[None]:
             screen.say(f"waiting for another run, which is writing {folder}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _remove(folder: Path, *patterns: str) -> None:
-    for pattern in patterns:
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
 
 
 def _line(where: str, what: str, node: Node, manifest: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The command line: `python -m launch train|table|plan|data-check|recipes|doctor` at the repository's root; `make help` has short forms."""
+"""The command line: `python -m launch train|table|plan|status|...` at the repository's root; `make help` has short forms."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from rich.console import Console
 from inbol.config.load import ConfigError
 from inbol.config.run import RunConfig
 from inbol.shards.manifest import is_complete
+from launch import chain, slurm
 from launch.compose import CONF, compose_run, names, recipes
 from launch.console import Screen
 from launch.data_check import data_check
 from launch.doctor import flash_attention, run_doctor
-from launch.local import StageFailed, run_nodes
+from launch.jobs import StageFailed
+from launch.local import run_nodes
 from launch.plan import Node, plan
 from launch.runs import freeze, link, new_folder
 from launch.sweep import run_report, run_sweep
@@ -53,20 +55,58 @@ def train(args: argparse.Namespace) -> int:
     run = compose_run(_recipe(args.recipe), args.scale, args.overrides)
     nodes = plan(run)
     if args.dry:
-        return show(run, nodes)
+        return show(run, nodes) if run.launcher.kind != "slurm" else _say(slurm.dry(nodes, run))
     name = f"{run.recipe.name}-{run.scale}"
     folder = new_folder(Path(run.runs_dir), name)
     screen = Screen(folder / "train.log")
     freeze(folder, run, args.overrides)
     screen.say(f"recipe {run.recipe.name}: {run.recipe.purpose}")
-    screen.say(f"scale {run.scale}, seed {run.seed}, split {run.eval_split}, {run.launcher.ranks} processes; run folder {folder}")
+    screen.say(f"scale {run.scale}, seed {run.seed}, split {run.eval_split}, {_processes(run)}; run folder {folder}")
     flash = flash_attention()
     screen.say(f"flash-attn: {flash.found}")
+    if run.launcher.kind == "slurm":
+        return _submit(run, nodes, folder, screen, wait=args.wait)
     run_nodes([(node, run) for node in nodes], folder.name, screen, lambda node: link(folder, node))
-    report = nodes[-1].folder
-    screen.table((report / "table.md").read_text(encoding="utf-8"))
-    screen.say(f"report: {folder / 'report' / 'report.html'}")
+    _table(nodes, folder, screen)
     screen.say(f"done in {time.monotonic() - start:.0f} s")
+    return 0
+
+
+def _table(nodes: Sequence[Node], folder: Path, screen: Screen) -> None:
+    screen.table((nodes[-1].folder / "table.md").read_text(encoding="utf-8"))
+    screen.say(f"report: {folder / 'report' / 'report.html'}")
+
+
+def _submit(run: RunConfig, nodes: Sequence[Node], folder: Path, screen: Screen, *, wait: bool) -> int:
+    """Submit the chain; with `wait`, follow it to its table."""
+    for node in nodes:
+        link(folder, node)
+    jobs = slurm.submit(nodes, run, folder, screen)
+    if not jobs.links:
+        _table(nodes, folder, screen)
+        return 0
+    screen.say(f"submitted; make status, make logs and make cancel find it (RUN={folder.name}); the table will be {folder / 'report'}")
+    if not wait:
+        return 0
+    try:
+        rows = chain.follow(jobs, sys.stdout)
+    except KeyboardInterrupt:
+        screen.say("the jobs go on; make logs follows them again, make cancel ends them")
+        return 130
+    if not all(row.state == "complete" for row in rows):
+        chain.status(jobs, sys.stdout)
+        return 1
+    _table(nodes, folder, screen)
+    return 0
+
+
+def _processes(run: RunConfig) -> str:
+    launcher = run.launcher
+    return f"{launcher.nodes} nodes x {launcher.ranks} processes" if launcher.nodes > 1 else f"{launcher.ranks} processes"
+
+
+def _say(text: str) -> int:
+    sys.stdout.write(text)
     return 0
 
 
@@ -144,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--dry", action="store_true", help="show the stages, run nothing")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="such as dpo.beta=0.2 or peft=lora")
         command.set_defaults(run=function)
+        if name == "train":
+            command.add_argument("--wait", action="store_true", help="with launcher=slurm: follow the jobs to the table")
         if name == "plan":
             command.add_argument("--gpus", type=_optional(int), help="ranks to plan for; launcher.ranks without it")
             command.add_argument("--gpu-memory", type=_optional(float), help="GiB of one GPU; says what to change where a stage needs more")
@@ -162,6 +204,12 @@ def _parser() -> argparse.ArgumentParser:
     sweep_report = commands.add_parser("sweep-report", help="table and plot of a sweep, as far as it is")
     sweep_report.add_argument("--run", default="", help="its folder's name in runs/; the newest without it")
     sweep_report.set_defaults(run=run_report)
+    about = {"status": "show the jobs of a run", "cancel": "cancel the jobs of a run", "logs": "follow what the jobs of a run write"}
+    for name, text in about.items():
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--run", dest="folder", default="", help="its folder or name; the newest that was submitted without it")
+        command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the run folders are")
+        command.set_defaults(run=lambda args, name=name: chain.command(name, args.runs_dir, args.folder))
     check = commands.add_parser("data-check", help="read shards from beginning to end and say what they hold")
     check.add_argument("data", help="folder, glob or address with ranges")
     check.add_argument("--ranks", type=_optional(int), help="ranks that would share them; 8 without it")

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from inbol.config.run import LauncherConfig
 from launch.compose import ROOT
 
 MODULE = "inbol.stages"
@@ -28,11 +27,16 @@ def shard_commands(job: Path, ranks: int) -> list[list[str]]:
     return [[sys.executable, "-m", MODULE, str(job), "--rank", str(rank), "--world", str(ranks)] for rank in range(ranks)]
 
 
-def deepspeed_command(job: Path, ranks: int) -> list[str]:
-    """One collective job of `ranks` processes under DeepSpeed's launcher of a node; rank and world size reach them through the environment.
+def collective_command(kind: str, job: Path, ranks: int) -> list[str]:
+    """One collective job of `ranks` processes on this machine; rank and world size reach them through the environment.
 
-    The `deepspeed` command would find out which nodes and devices there are and then start this same launcher; that is known here, and
-    its three seconds of imports are saved.
+    Of DeepSpeed's launchers the one of a node is started: the `deepspeed` command would find out which nodes and devices there are and then
+    start this same one; that is known here, and its three seconds of imports are saved.
+
+    Args:
+        kind: `local` (DeepSpeed's launcher) or `torchrun`.
+        job: the stage's `job.json`.
+        ranks: number of processes.
 
     Raises:
         ValueError: there are accelerators, but fewer than ranks.
@@ -40,19 +44,26 @@ def deepspeed_command(job: Path, ranks: int) -> list[str]:
     devices = accelerators() or [str(rank) for rank in range(ranks)]
     if len(devices) < ranks:
         raise ValueError(f"launcher.ranks={ranks}, but {len(devices)} accelerators are visible; set launcher.ranks={len(devices)}")
+    if kind == "torchrun":
+        where = [f"--nproc-per-node={ranks}", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+        return [sys.executable, "-m", "torch.distributed.run", *where, "--module", MODULE, str(job)]
     world = base64.urlsafe_b64encode(json.dumps({"localhost": devices[:ranks]}).encode()).decode()
     options = [f"--world_info={world}", "--master_addr=127.0.0.1", f"--master_port={free_port()}", "--no_local_rank"]
     return [sys.executable, "-m", "deepspeed.launcher.launch", *options, "--module", MODULE, str(job)]
 
 
-def environment(launcher: LauncherConfig) -> dict[str, str]:
-    """The launcher's own environment and what the stages need; values the user has set win where they can be meant."""
+def environment(threads: int) -> dict[str, str]:
+    """The launcher's own environment and what processes on this machine need; values the user has set win where they can be meant."""
+    return {**stage_environment(threads), "INBOL_END_WITH_STDIN": "1"}
+
+
+def stage_environment(threads: int) -> dict[str, str]:
+    """The same without the watch on standard input, for processes that another keeper ends."""
     env = dict(os.environ)
     source = str(ROOT / "src")
     env["PYTHONPATH"] = os.pathsep.join([source, env["PYTHONPATH"]]) if env.get("PYTHONPATH") else source
-    env["OMP_NUM_THREADS"] = str(launcher.threads)
+    env["OMP_NUM_THREADS"] = str(threads)
     env["PYTHONUNBUFFERED"] = "1"
-    env["INBOL_END_WITH_STDIN"] = "1"
     env.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not accelerators():
         env.setdefault("DS_ACCELERATOR", "cpu")

@@ -24,9 +24,11 @@ from inbol.shards.files import write_text
 from inbol.shards.manifest import is_complete
 from launch.compose import CONF, compose_run, names
 from launch.console import Screen
-from launch.local import StageFailed, run_nodes
+from launch.jobs import StageFailed
+from launch.local import run_nodes
 from launch.plan import Node, plan
 from launch.runs import freeze, new_folder
+from launch.slurm import submit
 
 POINTS = "points.json"
 SPLIT = "eval_split=align-val"
@@ -147,6 +149,15 @@ def run_sweep(args: argparse.Namespace) -> int:
     for number, point in enumerate(points):
         freeze(folder, point.run, _texts(point), f"resolved/point-{number:03d}.yaml")
     results = [_waiting(point) for point in points]
+    if run.launcher.kind == "slurm":
+        _save(folder, config, results)
+        for number, point in enumerate(points):
+            screen.say(f"point {number + 1} of {len(points)}: {' '.join(_texts(point))}")
+            own = folder / f"point-{number:03d}"
+            own.mkdir()
+            submit(point.nodes, point.run, own, screen)  # a stage that an earlier point's job makes gets none of its own
+        screen.say(f"submitted; make status RUN={folder.name}/point-000 shows a point, make sweep-report RUN={folder.name} what there is")
+        return 0
     done: set[Path] = set()
     failed: dict[Path, str] = {}
     for number, point in enumerate(points):

@@ -152,6 +152,8 @@ def run_table(args: argparse.Namespace) -> int:
     table = plan_table(load_table(args.table), list(args.overrides))
     if args.dry:
         return _show(args.table, table)
+    if table.runs[0].launcher.kind == "slurm":
+        raise ConfigError(["launcher: a table is made here; submit its recipes with make train LAUNCHER=slurm, then run make table"])
     folder = new_folder(Path(table.runs[0].runs_dir), f"table-{args.table}")
     screen = Screen(folder / "train.log")
     screen.say(f"table {args.table}: {len(table.rows)} rows, seeds {list(table.config.seeds)}; run folder {folder}")

@@ -12,7 +12,7 @@ LAYERS: dict[str, int] = {
     "contracts": 0,
     "text": 1, "losses": 1, "config": 1,
     "sources": 2,
-    "models": 3, "shards": 3, "tracking": 3,
+    "models": 3, "shards": 3, "tracking": 3, "interrupt": 3,
     "probing": 4, "building": 4,
     "evaluation": 5, "training": 5,
     "reporting": 6,

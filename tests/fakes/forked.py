@@ -23,6 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from inbol import interrupt
+
+STOPPED = 75
+"""Exit code of a rank that was told to stop."""
 LIMIT = 60
 """Seconds that a leg may take; about two on an idle machine. Ranks that wait for each other forever end here."""
 
@@ -51,6 +55,8 @@ class Leg:
     kill: tuple[str, int, float, int] | None = None
     """(`step` or `save`, its number, seconds after it, rank or -1 for all): SIGKILL that many seconds after rank 0 has done the step, or
     has begun to save it."""
+    tell: tuple[int, int] | None = None
+    """(rank, number of its forward pass): SIGUSR1 to that rank alone, in the middle of it."""
 
 
 def go(leg: Leg) -> dict[str, Any]:
@@ -133,6 +139,9 @@ def fork(leg: Leg, rank: int, port: int) -> int:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(leg.ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         work(leg)
         code = 0
+    except interrupt.Interrupted as stopped:
+        print(f"stopped at {stopped}")
+        code = STOPPED
     except BaseException:
         traceback.print_exc()
     finally:
@@ -154,6 +163,9 @@ def work(leg: Leg) -> None:
     from inbol.training.engine import start_ranks
     from inbol.training.trainer import Budget, Sharding
 
+    if leg.tell:
+        os.environ[interrupt.LISTEN] = "1"
+        interrupt.listen()
     rank, world_size = start_ranks()
     model: Any = start_model(torch.bfloat16 if leg.precision == "bf16" else torch.float32)
     base = None
@@ -177,6 +189,15 @@ def work(leg: Leg) -> None:
     if leg.kind in SPOILT:
         plain = made.terms
         made.terms = lambda model, batch: (seen.clear(), seen.extend(stored(model)), plain(model, batch))[-1]
+    if leg.tell and leg.tell[0] == rank:
+        plain_terms, passes = made.terms, iter(range(1, 1000))
+
+        def told(model: Any, batch: Any) -> Any:
+            if next(passes) == leg.tell[1]:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            return plain_terms(model, batch)
+
+        made.terms = told
     trainer, facts = trained(
         lambda: [torch.equal(one, other) for one, other in zip(seen, stored(model), strict=True)],
         Path(leg.folder) / f"unmoved-{rank}.json",

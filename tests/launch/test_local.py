@@ -19,7 +19,8 @@ from inbol.shards.manifest import is_complete, read_manifest
 from launch import local, processes
 from launch.compose import ROOT, compose_run
 from launch.console import Screen, read_progress
-from launch.local import StageFailed, merge_facts, run_nodes
+from launch.jobs import StageFailed, merge_facts
+from launch.local import run_nodes
 from launch.plan import Node
 
 RUN = compose_run("inbol-dpo", "smoke")
@@ -98,23 +99,34 @@ def test_a_stage_folder_has_one_writer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "number"), [("shards", signal.SIGINT), ("shards", signal.SIGTERM), ("shards", signal.SIGKILL), ("ranks", signal.SIGKILL)]
+    ("kind", "number", "launcher_kind"),
+    [
+        ("shards", signal.SIGINT, "local"),
+        ("shards", signal.SIGTERM, "local"),
+        ("shards", signal.SIGKILL, "local"),
+        ("ranks", signal.SIGKILL, "local"),
+        ("ranks", signal.SIGINT, "torchrun"),
+        ("ranks", signal.SIGTERM, "torchrun"),
+        ("ranks", signal.SIGKILL, "torchrun"),
+    ],
 )
-def test_no_process_outlives_the_launcher(tmp_path: Path, kind: str, number: signal.Signals) -> None:
+def test_no_process_outlives_the_launcher(tmp_path: Path, kind: str, number: signal.Signals, launcher_kind: str) -> None:
     """The launcher is ended in the middle of a stage; every process of the stage's sessions goes with it.
 
-    With `ranks` there are two processes of the DeepSpeed launcher between: all of them must go.
+    With `ranks` there are processes of DeepSpeed's launcher or of torchrun between: all of them must go.
     """
     launcher = subprocess.Popen(
-        [sys.executable, __file__, kind, str(tmp_path)], cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{FAKES}:{ROOT / 'src'}"}
+        [sys.executable, __file__, kind, str(tmp_path), launcher_kind],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{FAKES}:{ROOT / 'src'}"},
     )
     try:
         wait_for(lambda: len(pids(tmp_path)) == 2 or launcher.poll() is not None, 90)
         assert len(pids(tmp_path)) == 2
         assert len(alive(tmp_path)) >= 2
         launcher.send_signal(number)
-        launcher.wait(timeout=20)
-        wait_for(lambda: not alive(tmp_path), 20)
+        launcher.wait(timeout=15)
+        wait_for(lambda: not alive(tmp_path), 15)
         assert alive(tmp_path) == []
     finally:
         launcher.kill()
@@ -172,7 +184,7 @@ def test_progress_is_summed_over_shards_and_read_from_rank_0_otherwise(tmp_path:
 
 
 if __name__ == "__main__":
-    # As the launcher of the test above: `python test_local.py <kind> <root>`.
+    # As the launcher of the test above: `python test_local.py <kind> <root> <launcher>`.
     from launch.main import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background with SIGINT ignored
@@ -180,5 +192,6 @@ if __name__ == "__main__":
     hanging = node(Path(sys.argv[2]), sys.argv[1], "a", "hang")
     import launch.main
 
-    launch.main.train = lambda args: local.run_nodes([(hanging, RUN)], "test", Screen()) or 0
+    chosen = compose_run("inbol-dpo", "smoke", [f"launcher={sys.argv[3]}"])
+    launch.main.train = lambda args: local.run_nodes([(hanging, chosen)], "test", Screen()) or 0
     raise SystemExit(main(["train", "--recipe", "inbol-dpo", "--scale", "smoke"]))

@@ -13,7 +13,7 @@ import pytest
 
 from inbol.config.load import ConfigError
 from launch import sweep
-from launch.local import StageFailed
+from launch.jobs import StageFailed
 from launch.plan import Node
 from launch.sweep import load_sweep, plan_sweep, split_values
 

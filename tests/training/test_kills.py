@@ -95,6 +95,8 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "mended": {"folder": "nan_gradient"},
     "bf16": {"folder": "bf16", "kind": "nan_gradient", "precision": "bf16"},
     "stopped": {"folder": "damaged", "dies_at": 7},
+    "told": {"folder": "told", "tell": (1, 5)},
+    "goes on": {"folder": "told"},
     "damage": {"damage": "damaged/trainer"},
     "changed": {"folder": "damaged", "changes": {"seed": 4, "lr": 1e-3}},
     "damaged": {"folder": "damaged"},
@@ -147,6 +149,15 @@ def test_once_mended_it_goes_on(done: dict[str, Any], base: Path) -> None:
     """From the checkpoint that was left, to the weights of a run that was never spoilt."""
     assert_done(done["mended"])
     assert_same(base / "nan_gradient", base / "whole")
+
+
+def test_all_ranks_stop_behind_the_step_in_which_one_was_told(done: dict[str, Any], base: Path) -> None:
+    """Rank 1, in the first of the two micro-batches of step 3: both finish the step, save it though no save was due, and lose nothing."""
+    assert done["told"]["codes"] == [75, 75], "\n".join(done["told"]["said"])
+    assert all("stopped at step 3 of 10" in said for said in done["told"]["said"])
+    assert done["told"]["checkpoints"] == ["checkpoint-2", "checkpoint-3"]
+    assert_done(done["goes on"])
+    assert_same(base / "told", base / "whole")
 
 
 def test_bf16_is_no_exception(done: dict[str, Any], base: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from inbol.config.checks import one_of, positive
+from inbol.config.checks import one_of
 from inbol.config.data import (
     BoundaryConfig,
     PairsConfig,
@@ -15,6 +15,7 @@ from inbol.config.data import (
     SourceConfig,
     UnsolvableConfig,
 )
+from inbol.config.launching import LauncherConfig
 from inbol.config.planning import ModelConfig, PlanConfig
 from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
@@ -53,23 +54,6 @@ class TrackerConfig:
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, ("wandb", "wandb-offline", "trackio", "tensorboard", "none"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LauncherConfig:
-    """How processes are started."""
-
-    kind: str = "local"
-    """`local`: the deepspeed launcher on this machine."""
-    ranks: int = 2
-    """Processes of a training or sampling stage."""
-    threads: int = 1
-    """CPU threads per process."""
-
-    def __post_init__(self) -> None:
-        one_of("kind", self.kind, ("local",))
-        positive("ranks", self.ranks)
-        positive("threads", self.threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +98,14 @@ class RunConfig:
             raise ValueError(f"sampling.stop: 'label' leaves confidences open, but {'; '.join(exact)}; take sampling.stop=never")
         share = self.base.optim.global_batch, self.sft.optim.global_batch, self.dpo.optim.global_batch
         for name, batch in zip(("base", "sft", "dpo"), share, strict=True):
-            if batch % self.launcher.ranks:
+            if name == "base" and self.base.kind == "pretrained":
+                continue  # linked, not trained
+            (nodes, ranks), world = self.launcher.resources(name), self.launcher.world(name)
+            if batch % world:
+                several = f" on each of {nodes} nodes" if nodes > 1 else ""
                 raise ValueError(
-                    f"{name}.optim.global_batch: {batch} trees do not divide over launcher.ranks={self.launcher.ranks}; "
-                    f"take a multiple of {self.launcher.ranks}"
+                    f"{name}.optim.global_batch: {batch} trees do not divide over launcher.ranks={ranks}{several}; "
+                    f"take a multiple of {world}"
                 )
 
     def _needs_all_samples(self) -> list[str]:

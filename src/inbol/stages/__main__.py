@@ -1,7 +1,8 @@
 """One process of one stage: `python -m inbol.stages <stage folder>/job.json [--rank R --world N]`.
 
 The launcher starts it; under the `deepspeed` launcher rank and world size come from the environment. What the stage returns goes to
-`facts-<rank>.json`, from which the launcher makes the manifest. The process ends with the launcher, however that ends.
+`facts-<rank>.json`, from which the launcher makes the manifest. The process ends with the launcher, however that ends. Where the launcher
+can start a stage again, a signal makes it save and end early; its report is then `{"stopped": "<how far it was>"}`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from inbol import interrupt
 from inbol.shards.files import write_text
 from inbol.stages.job import Job, load_job
 from inbol.text.masking import MaskingStream
@@ -57,6 +59,7 @@ def end_with_launcher() -> None:
 def main() -> None:
     """Parse the arguments, run this rank, write its facts."""
     end_with_launcher()
+    interrupt.listen()
     gc.disable()  # torch and transformers make a million objects that stay; looking for garbage among them takes a second of the import
     parser = argparse.ArgumentParser(prog="python -m inbol.stages", description="One process of one stage; the launcher starts it.")
     parser.add_argument("job", type=Path, help="job.json of the stage folder")
@@ -65,7 +68,12 @@ def main() -> None:
     args = parser.parse_args()
     sys.stdout, sys.stderr = MaskingStream(sys.stdout), MaskingStream(sys.stderr)
     job = load_job(args.job).at(args.rank, args.world)
-    facts = run_stage(job)
+    try:
+        facts = run_stage(job)
+    except interrupt.Interrupted as stopped:
+        sys.stdout.write(f"rank {job.rank}: told to stop; everything is saved: {stopped}\n")
+        interrupt.close_all()
+        facts = {"stopped": str(stopped)}
     facts["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     write_text(job.out / f"facts-{job.rank}.json", json.dumps(facts))
     sys.stdout.flush()

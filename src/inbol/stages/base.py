@@ -141,6 +141,7 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
         budget=budget(base.optim),
         lr_factors={"vision_tower": base.tower_lr_factor},
         track=start.tracker.log,
+        replay=start.tracker.cut_off,
         **common,
     )
     return finish_training(job, trainer, start, facts)

@@ -53,6 +53,7 @@ def run(job: Job) -> dict[str, Any]:
         world_size=start.world_size,
         report=Progress(job),
         track=start.tracker.log,
+        replay=start.tracker.cut_off,
         beta=dpo.beta,
     )
     return finish_training(job, trainer, start, facts)

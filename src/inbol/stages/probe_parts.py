@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from inbol import interrupt
 from inbol.contracts import Question
 from inbol.models.generate import Decoded, decode_trees
 from inbol.models.load import load_model, load_processor, pick_device
@@ -79,6 +80,7 @@ def answer_shards(
         rows = [(sample, questions, [render(q.text) for q in questions]) for sample, questions in open_ if questions]
         rows.sort(key=lambda row: decoder.prompt_tokens(row[2]), reverse=True)
         for start in range(0, len(rows), trees_per_batch):
+            interrupt.stop_here(f"{done} of {len(names)} shards")
             part = rows[start : start + trees_per_batch]
             trees = [Tree(decode_image(sample.image), tuple(map(Branch, prompts))) for sample, _, prompts in part]
             records.update((record.key, record) for record in answer(decoder, trees, [questions for _, questions, _ in part]))

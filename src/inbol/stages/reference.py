@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from inbol import interrupt
 from inbol.config.stages import ReferenceStage
 from inbol.contracts import PreferencePair, ReferenceLogps
 from inbol.models.load import load_model, load_processor, pick_device
@@ -39,6 +40,7 @@ def run(job: Job) -> dict[str, Any]:
         trees = PairTrees(read_records(job.inputs["pairs"] / f"{name}.jsonl", PreferencePair), load_image, collator)
         records = []
         for start in range(0, len(trees.groups), config.trees_per_batch):
+            interrupt.stop_here(f"{done} of {len(names)} shards")
             batch, pairs, chosen, rejected = trees.collate(range(start, min(start + config.trees_per_batch, len(trees.groups))))
             logps, _ = response_logps(model, batch.to(device, model.dtype))
             for pair, won, lost in zip(pairs, logps[chosen].tolist(), logps[rejected].tolist(), strict=True):

@@ -38,5 +38,6 @@ def run(job: Job) -> dict[str, Any]:
         world_size=start.world_size,
         report=Progress(job),
         track=start.tracker.log,
+        replay=start.tracker.cut_off,
     )
     return finish_training(job, trainer, start, facts)

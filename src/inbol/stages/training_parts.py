@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from inbol import interrupt
 from inbol.config.training import DeepSpeedConfig, OptimConfig, PeftConfig
 from inbol.models.load import add_lora, freeze_vision_tower, load_model, load_processor
 from inbol.models.tree import TreeCollator
@@ -50,17 +51,42 @@ def lengths(
     return check_lengths(paths_of(groups, name), images.size, start.collator, tree_tokens=optim.tree_tokens, positions=positions)
 
 
-def stage_tracker(job: Job, rank: int) -> Tracker:
-    """The tracker of a training stage, on rank 0; a null object elsewhere."""
+class StageTracker:
+    """A tracker that knows whether an earlier start was cut off: its service may not have written all that it was given."""
+
+    def __init__(self, tracker: Tracker, mark: Path | None) -> None:
+        """`mark`: a file that is there while the tracker is open; None for a tracker that keeps nothing."""
+        self.tracker, self.mark = tracker, mark
+        self.cut_off = mark is not None and mark.exists()
+        if mark:
+            mark.touch()
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """See `Tracker`."""
+        self.tracker.log(metrics, step)
+
+    def finish(self) -> None:
+        """See `Tracker`."""
+        self.tracker.finish()
+        if self.mark:
+            self.mark.unlink(missing_ok=True)
+
+
+def stage_tracker(job: Job, rank: int) -> StageTracker:
+    """The tracker of a training stage, on rank 0; a null object elsewhere. It is closed, too, when the stage is told to stop."""
     kind = job.tracker.kind if rank == 0 else "none"
-    return open_tracker(
+    folder = job.out / "tracker"
+    opened = open_tracker(
         kind,
         project=job.tracker.project,
         run_name=f"{job.run_name}/{job.stage}" if job.run_name else job.stage,
         group=job.run_name or "stages",
         config=asdict(job.config),
-        folder=job.out / "tracker",
+        folder=folder,
     )
+    tracker = StageTracker(opened, folder / "open" if kind != "none" else None)
+    interrupt.before_end(tracker.finish)
+    return tracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +98,7 @@ class Start:
     collator: TreeCollator
     rank: int
     world_size: int
-    tracker: Tracker
+    tracker: StageTracker
     facts: dict[str, Any]
     """For the manifest."""
     parent: Path | None = None

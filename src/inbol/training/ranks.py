@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 PATIENCE = timedelta(days=1)
@@ -28,6 +29,15 @@ def gathered(value: Any, world_size: int) -> list[Any]:
     values: list[Any] = [None] * world_size
     dist.all_gather_object(values, value, group=_group())
     return values
+
+
+def any_of(flag: bool, world_size: int) -> bool:
+    """Whether `flag` is set on any rank, the same on every rank; one number is exchanged."""
+    if world_size == 1:
+        return flag
+    found = torch.tensor(int(flag))
+    dist.all_reduce(found, op=dist.ReduceOp.MAX, group=_group())
+    return bool(found)
 
 
 def barrier(world_size: int) -> None:

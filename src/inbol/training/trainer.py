@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 
+from inbol import interrupt
 from inbol.shards.files import write_text
 from inbol.shards.order import spread
 from inbol.training.accounting import Ledger, cut_off, prove, read_all
@@ -24,7 +25,7 @@ from inbol.training.checkpoints import PART, PREFIX, hashes, listing, publish, r
 from inbol.training.engine import deepspeed_config
 from inbol.training.finite import FiniteGuard
 from inbol.training.images import check_unreadable
-from inbol.training.ranks import barrier, gathered
+from inbol.training.ranks import any_of, barrier, gathered
 from inbol.training.resume import STREAM, Resume, find_resume, hyperparameters, restore_hyperparameters, stream_facts
 from inbol.training.stream import FromStep, MicroBatch, Objective, StepStream
 from inbol.training.throughput import Counts, flops_per_token, peak_flops, peak_memory_gb, rates
@@ -59,6 +60,7 @@ class StreamTrainer(Trainer):
         self.resume, self.ledger, self.bound_to, self.keep = resume or Resume(), ledger, bound_to or {}, keep
         self.max_bad_share, self.lost = max_bad_share, set[str]()
         self.part: Path | None = None
+        self.stopping = False
         self.made_with: list[dict[str, Any]] = []
         self.sums: dict[str, list[float]] = {}
         self.optimizer: torch.optim.Optimizer | None
@@ -207,6 +209,8 @@ class StreamTrainer(Trainer):
             if self.resume.universal and self.resume.folder:
                 shutil.rmtree(self.resume.folder, ignore_errors=True)  # loaded, and no longer the newest
         barrier(world_size)
+        if self.stopping:  # past the barrier: no rank ends while another still writes
+            raise interrupt.Interrupted(f"step {step} of {self.args.max_steps}")
 
     def run(self) -> None:
         """Train from where `resume` says."""
@@ -223,10 +227,24 @@ class EveryStep(TrainerCallback):
     """Dropout as a function of (seed, step, rank), so that resuming needs no RNG state; the account; progress; learning curves."""
 
     def __init__(
-        self, report: Report, track: Callable[[dict[str, float], int], None] | None, note: str, ledger: Ledger | None = None
+        self,
+        report: Report,
+        track: Callable[[dict[str, float], int], None] | None,
+        note: str,
+        ledger: Ledger | None = None,
+        *,
+        replay: bool = False,
     ) -> None:
         self.report, self.track, self.note, self.ledger = report, track, note, ledger
-        self.loss = ""
+        self.loss, self.replay = "", replay
+        self.trainer: StreamTrainer | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Pass on what the checkpoint knows of the curve, where the tracker may not have kept it."""
+        if self.replay and self.track and state.is_world_process_zero:
+            for logs in state.log_history:
+                if "loss" in logs:
+                    self._track(logs, int(logs["step"]))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Seed dropout."""
@@ -238,13 +256,22 @@ class EveryStep(TrainerCallback):
             self.ledger.commit(state.global_step)
         state.epoch = state.global_step / max(state.max_steps, 1)
         self.report(state.global_step, state.max_steps, f"{self.note}{self.loss}")
+        if interrupt.listening() and self.trainer and state.global_step < state.max_steps:
+            # asked of one rank, at whatever moment: all stop behind the same step, and save it together
+            self.trainer.stopping = any_of(interrupt.asked(), args.world_size)
+            if self.trainer.stopping:
+                control.should_log = control.should_save = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Pass the curve on."""
         if logs and "loss" in logs:
             self.loss = f"loss {logs['loss']:.4f}"
         if logs and self.track and state.is_world_process_zero:
-            self.track({name: value for name, value in logs.items() if isinstance(value, int | float)}, state.global_step)
+            self._track(logs, state.global_step)
+
+    def _track(self, logs: dict[str, float], step: int) -> None:
+        assert self.track is not None
+        self.track({name: value for name, value in logs.items() if isinstance(value, int | float) and name != "step"}, step)
 
 
 def train(
@@ -263,11 +290,13 @@ def train(
     track: Callable[[dict[str, float], int], None] | None = None,
     lr_factors: dict[str, float] | None = None,
     note: str = "",
+    replay: bool = False,
     **more: Any,
 ) -> tuple[StreamTrainer, dict[str, Any]]:
     """Train `model` in place, resuming from `folder` when it holds a complete checkpoint; the number of ranks may have changed.
 
-    `folder` is one that all ranks see: their checkpoints and accounts lie side by side.
+    `folder` is one that all ranks see: their checkpoints and accounts lie side by side. `replay`: `track` also gets the part of the curve
+    that lies before the checkpoint; for a tracker that was cut off.
 
     Returns:
         (the trainer, facts for the manifest: steps, world size, ZeRO stage, trees read by this rank, account, last logged values).
@@ -276,6 +305,7 @@ def train(
         ValueError: the ranks do not divide the global batch; the checkpoints in `folder` are not whole, or of another training; a tree
             was lost or doubled.
         TooManyBad: more trees have an image that cannot be read than is tolerated.
+        Interrupted: the process was told to stop; a checkpoint of the step that was being taken is there.
         FloatingPointError: a loss or gradient that is not finite on any rank; the step is not taken.
     """
     layout = spread(budget.global_batch, world_size, budget.micro_batch)
@@ -310,6 +340,7 @@ def train(
         deepspeed=deepspeed,
         **more,
     )
+    every_step = EveryStep(report, track, note, ledger, replay=replay)
     trainer = StreamTrainer(
         stream=stream,
         lr_factors=lr_factors,
@@ -321,8 +352,9 @@ def train(
         model=model,
         args=arguments,
         processing_class=processor,
-        callbacks=[EveryStep(report, track, note, ledger)],
+        callbacks=[every_step],
     )
+    every_step.trainer = trainer
     start = time.perf_counter()
     trainer.run()
     seconds = time.perf_counter() - start
