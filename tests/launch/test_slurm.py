@@ -8,11 +8,13 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from inbol.config.load import ConfigError
+from inbol.config.launching import LauncherConfig
+from inbol.config.load import ConfigError, from_mapping
 from inbol.config.run import RunConfig
 from inbol.shards.manifest import write_manifest
 from launch import chain, keeper, slurm, squeue
@@ -27,6 +29,7 @@ from launch.squeue import JobState, SlurmError
 GOLDEN = Path(__file__).with_name("golden")
 
 
+@cache
 def composed(runs: Path | str = "runs", *overrides: str, scale: str = "7b") -> tuple[RunConfig, list[Node]]:
     run = compose_run("inbol-dpo", scale, ["launcher=slurm", f"runs_dir={runs}", *overrides])
     return run, plan(run)
@@ -109,23 +112,34 @@ def test_containers() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("launcher.nodes=0", r"launcher\.nodes: 0 must be greater than 0"),
         ("launcher.nodes=3", r"sft\.optim\.global_batch: 64 trees do not divide over launcher\.ranks=8 on each of 3 nodes"),
         ("launcher.slurm.stages={dpo: {ranks: 5}}", r"dpo\.optim\.global_batch: 64 trees do not divide over launcher\.ranks=5"),
-        ("launcher.slurm.stages={score: {nodes: 1}}", r"stages: 'score' is not one of base, sample"),
         ("launcher.slurm.time=soon", r"launcher\.slurm\.time: 'soon' is no time of Slurm"),
-        ("launcher.slurm.container=docker", r"launcher\.slurm\.container: 'docker' is not one of"),
-        ("launcher.slurm.container=pyxis", r"launcher\.slurm\.image: '' with container='pyxis'"),
-        ("launcher.slurm.mounts=[data]", r"launcher\.slurm\.mounts: 'data' is not of the form"),
-        ("launcher.slurm.modules=['a; b']", r"launcher\.slurm\.modules: 'a; b' is not the name"),
-        ("launcher.slurm.account='a b'", r"launcher\.slurm\.account: 'a b' holds a space"),
-        ("launcher.slurm.environment={A-B: x}", r"launcher\.slurm\.environment: 'A-B' is not the name"),
-        ("launcher.slurm.starts=0", r"launcher\.slurm\.starts: 0 must be greater than 0"),
     ],
 )
-def test_wrong_values_are_refused(override: str, message: str) -> None:
+def test_what_does_not_fit_the_run_is_refused(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         composed("runs", override)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stages": {"score": {"nodes": 1}}}, r"slurm\.stages: 'score' is not one of base, sample"),
+        ({"container": "docker"}, r"slurm\.container: 'docker' is not one of"),
+        ({"container": "pyxis"}, r"slurm\.image: '' with container='pyxis'"),
+        ({"mounts": ["data"]}, r"slurm\.mounts: 'data' is not of the form"),
+        ({"modules": ["a; b"]}, r"slurm\.modules: 'a; b' is not the name"),
+        ({"account": "a b"}, r"slurm\.account: 'a b' holds a space"),
+        ({"environment": {"A-B": "x"}}, r"slurm\.environment: 'A-B' is not the name"),
+        ({"starts": 0}, r"slurm\.starts: 0 must be greater than 0"),
+        ({"notice": 0}, r"slurm\.notice: 0 must be at least 1"),
+        ({"partitoin": "x"}, r"slurm\.partitoin: unknown key \(value 'x'\); did you mean 'partition'"),
+    ],
+)
+def test_wrong_values_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(LauncherConfig, {"kind": "slurm", "slurm": values})
 
 
 def test_several_nodes_need_slurm() -> None:
