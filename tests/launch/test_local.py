@@ -105,8 +105,8 @@ def test_a_stage_folder_has_one_writer(tmp_path: Path) -> None:
         ("shards", signal.SIGTERM, "local"),
         ("shards", signal.SIGKILL, "local"),
         ("ranks", signal.SIGKILL, "local"),
-        ("ranks", signal.SIGINT, "torchrun"),
-        ("ranks", signal.SIGTERM, "torchrun"),
+        pytest.param("ranks", signal.SIGINT, "torchrun", marks=pytest.mark.heavy),
+        pytest.param("ranks", signal.SIGTERM, "torchrun", marks=pytest.mark.heavy),
         ("ranks", signal.SIGKILL, "torchrun"),
     ],
 )

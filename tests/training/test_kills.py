@@ -93,7 +93,6 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "killed": {"folder": "killed", "kills": 3, "kind": "sft", "seed": 1},
     **{kind: {"folder": kind, "kind": kind, "zero": zero} for kind, zero in SPOILT.items()},
     "mended": {"folder": "nan_gradient"},
-    "bf16": {"folder": "bf16", "kind": "nan_gradient", "precision": "bf16"},
     "stopped": {"folder": "damaged", "dies_at": 7},
     "told": {"folder": "told", "tell": (1, 5)},
     "goes on": {"folder": "told"},
@@ -101,9 +100,6 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "changed": {"folder": "damaged", "changes": {"seed": 4, "lr": 1e-3}},
     "damaged": {"folder": "damaged"},
     "size 1": {"folder": "size-1", "size": 1, "steps": 3},
-    "size 5": {"folder": "size-5", "size": 5, "steps": 4, "zero": 3},
-    "two workers": {"folder": "workers", "dies_at": 5, "changes": {"loader_workers": 2}},
-    "one worker": {"folder": "workers", "changes": {"loader_workers": 1}},
     "mixed": {"folder": "mixed", "kind": "mixed", "changes": {"mix": {"a": 2, "b": 0.75}, "shuffle_block": 1, "shuffle_window": 2}},
     "tolerated": {"folder": "tolerated", "kind": "unreadable", "steps": 4, "changes": {"max_bad_share": 0.17}},
     "too many": {"folder": "too-many", "kind": "unreadable", "changes": {"max_bad_share": 0.16}},
@@ -160,8 +156,11 @@ def test_all_ranks_stop_behind_the_step_in_which_one_was_told(done: dict[str, An
     assert_same(base / "told", base / "whole")
 
 
-def test_bf16_is_no_exception(done: dict[str, Any], base: Path) -> None:
+@pytest.mark.heavy
+@pytest.mark.timeout(960)
+def test_bf16_is_no_exception(heavy: tuple[dict[str, Any], Path]) -> None:
     """DeepSpeed does not look for overflows there; the optimiser's own step does."""
+    done, base = heavy
     assert all("the gradient is not finite at step 3" in said for said in done["bf16"]["said"]), "\n".join(done["bf16"]["said"])
     assert all(json.loads((base / "bf16" / "unmoved-1.json").read_text()))
 
@@ -184,24 +183,32 @@ def test_another_seed_and_learning_rate_are_refused(done: dict[str, Any]) -> Non
         assert "belongs to another training: lr: 0.0003 -> 0.001; seed: 3 -> 4. Restore what it was" in said
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        (1, {"samples_per_epoch": 1, "epochs": 3.0, "samples": 3, "repeats": 9, "each_once_per_epoch": True}),
-        (5, {"samples_per_epoch": 5, "epochs": 2.0, "samples": 10, "repeats": 6, "each_once_per_epoch": True}),
-    ],
-)
-def test_sizes_that_divide_by_nothing_end(size: int, expected: dict[str, Any], done: dict[str, Any], base: Path) -> None:
-    """One tree for two ranks of two micro-batches, three repeats beside it; and five of them under ZeRO-3."""
-    assert_done(done[f"size {size}"])
-    assert facts(base / f"size-{size}")["account"] == expected
+def test_a_size_that_divides_by_nothing_ends(done: dict[str, Any], base: Path) -> None:
+    """One tree for two ranks of two micro-batches, three repeats beside it."""
+    assert_done(done["size 1"])
+    assert facts(base / "size-1")["account"] == {
+        "samples_per_epoch": 1, "epochs": 3.0, "samples": 3, "repeats": 9, "each_once_per_epoch": True
+    }  # fmt: skip
 
 
-def test_loader_workers_change_nothing(done: dict[str, Any], base: Path) -> None:
+@pytest.mark.heavy
+@pytest.mark.timeout(960)
+def test_so_does_another_under_zero_3(heavy: tuple[dict[str, Any], Path]) -> None:
+    done, base = heavy
+    assert_done(done["size 5"])
+    assert facts(base / "size-5")["account"] == {
+        "samples_per_epoch": 5, "epochs": 2.0, "samples": 10, "repeats": 6, "each_once_per_epoch": True
+    }  # fmt: skip
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(960)
+def test_loader_workers_change_nothing(heavy: tuple[dict[str, Any], Path]) -> None:
     """Two of them up to a kill in step 5, then one."""
+    done, base = heavy
     assert done["two workers"]["killed"]
     assert_done(done["one worker"])
-    assert_same(base / "workers", base / "whole")
+    assert_same(base / "workers", base / "sft-whole")
 
 
 def test_a_mixture_is_exact_and_ends(done: dict[str, Any], base: Path) -> None:
@@ -242,6 +249,10 @@ def heavy(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
         orders[f"{name} 2"] = {"folder": name, "dies_at": 5, **common}
         orders[f"{name} 1"] = {"folder": name, "dies_at": 8, "ranks": 1, **common}
         orders[f"{name} 2 again"] = {"folder": name, **common}
+    orders["bf16"] = {"folder": "bf16", "kind": "nan_gradient", "precision": "bf16"}
+    orders["two workers"] = {"folder": "workers", "dies_at": 5, "changes": {"loader_workers": 2}}
+    orders["one worker"] = {"folder": "workers", "changes": {"loader_workers": 1}}
+    orders["size 5"] = {"folder": "size-5", "size": 5, "steps": 4, "zero": 3}
     orders["consent 1"] = {"folder": "consent", "dies_at": 5}
     orders["consent 2"] = {"folder": "consent", "changes": {"lr": 1e-3, "resume_changed": True}}
     return run(base, orders, 900), base
