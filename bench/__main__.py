@@ -15,7 +15,7 @@ def main() -> int:
     import torch
     import transformers
 
-    from bench import dpo, harness, sample, sft, stream
+    from bench import dpo, harness, plan, sample, sft, stream
 
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", help="cases, or the beginnings of their names, such as dpo or dpo-5q-576")
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="only name the cases")
     args = parser.parse_args()
 
-    families = {name: family for family in (dpo, sft, sample, stream) for name in family.CASES}
+    families = {name: family for family in (dpo, sft, sample, stream, plan) for name in family.CASES}
     wanted = [part for name in args.names for part in name.split(",") if part]
     if unknown := [part for part in wanted if not any(name.startswith(part) for name in families)]:
         raise SystemExit(f"error: no benchmark begins with {', '.join(unknown)}; there are {', '.join(families)}")

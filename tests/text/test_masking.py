@@ -74,3 +74,5 @@ def test_credentials_in_a_configuration_are_found_by_path(monkeypatch: pytest.Mo
     monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
     config = {"source": {"path": "s3://me:pw@b/x.tar", "parts": {"a": "b"}}, "notes": ["fine", "0123456789abcdef"]}
     assert credentials_in(config) == ["source.path", "notes[1]"]
+    config = {"environment": {"HF_TOKEN": "abc", "NCCL_DEBUG": "INFO"}, "pad_token": 0, "token": ""}
+    assert credentials_in(config) == ["environment.HF_TOKEN"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from inbol.shards.cache import ShardCache
-from inbol.shards.foreign import READ, check_shard
+from inbol.shards.foreign import check_shards, never_read
 from inbol.shards.images import probe_image
 from inbol.shards.remote import expand, masked
 from inbol.shards.tar import Problem
@@ -64,44 +64,31 @@ def check(pattern: str, cache: ShardCache, *, report: Callable[[int, int, str], 
     Raises:
         ValueError: there are no shards.
     """
-    addresses = expand(pattern)
-    found = Report()
-    splits, sources, formats, sizes, never_read = (Counter[str]() for _ in range(5))
-    seen: dict[str, str] = {}
-    for number, address in enumerate(addresses):
-        report(number, len(addresses), masked(address))
-        shard = ShardCount(masked(address))
-        found.shards.append(shard)
-        for item in check_shard(address, cache):
-            if isinstance(item, Problem):
-                shard.problems += 1
-                found.problems.append(item)
-                continue
-            sample, entry = item
-            if sample.key in seen:
-                shard.problems += 1
-                offset = min(place.offset for place in entry.members.values())
-                found.problems.append(
-                    Problem(shard=shard.address, offset=offset, key=entry.key, reason=f"its key came before in {seen[sample.key]}")
-                )
-                continue
-            seen[sample.key] = shard.address
-            if found.samples < SHOWN:
-                show(sample.key, sample.image, sample.questions[0].text if sample.questions else "")
-            image_format, width, height = probe_image(sample.image)
-            shard.samples += 1
-            shard.image_bytes += len(sample.image)
-            found.image_bytes.append(len(sample.image))
-            found.questions += len(sample.questions)
-            found.unanswerable += sum(not question.answerable for question in sample.questions)
-            found.keys = (found.keys[0] or sample.key, sample.key)
-            splits[sample.split] += 1
-            sources[sample.source] += 1
-            formats[image_format] += 1
-            sizes[f"{width} x {height}"] += 1
-            never_read.update(extension for extension in entry.members if extension not in READ)
-    report(len(addresses), len(addresses), "")
-    found.splits, found.sources, found.formats, found.sizes, found.never_read = map(dict, (splits, sources, formats, sizes, never_read))
+    addresses = [("", address) for address in expand(pattern)]
+    found = Report(shards=[ShardCount(masked(address)) for _, address in addresses])
+    splits, sources, formats, sizes, unread = (Counter[str]() for _ in range(5))
+    for number, item in check_shards(addresses, cache, report):
+        shard = found.shards[number]
+        if isinstance(item, Problem):
+            shard.problems += 1
+            found.problems.append(item)
+            continue
+        sample, entry = item
+        if found.samples < SHOWN:
+            show(sample.key, sample.image, sample.questions[0].text if sample.questions else "")
+        image_format, width, height = probe_image(sample.image)
+        shard.samples += 1
+        shard.image_bytes += len(sample.image)
+        found.image_bytes.append(len(sample.image))
+        found.questions += len(sample.questions)
+        found.unanswerable += sum(not question.answerable for question in sample.questions)
+        found.keys = (found.keys[0] or sample.key, sample.key)
+        splits[sample.split] += 1
+        sources[sample.source] += 1
+        formats[image_format] += 1
+        sizes[f"{width} x {height}"] += 1
+        unread.update(never_read(entry))
+    found.splits, found.sources, found.formats, found.sizes, found.never_read = map(dict, (splits, sources, formats, sizes, unread))
     return found
 
 

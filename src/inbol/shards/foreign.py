@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -67,28 +67,53 @@ def survey(parts: Mapping[str, str], cache: ShardCache, report: Callable[[int, i
     samples: dict[str, Found] = {}
     problems: list[Problem] = []
     ignored: Counter[str] = Counter()
-    total = 0
+    for number, found in check_shards(addresses, cache, report):
+        if isinstance(found, Problem):
+            problems.append(found)
+            continue
+        sample, entry = found
+        ignored.update(never_read(entry))
+        used = tuple((extension, place) for extension, place in entry.members.items() if extension in READ)
+        samples[sample.key] = Found(number, entry.key, used, sample.split)
+    return Survey(
+        addresses=addresses,
+        samples=samples,
+        problems=tuple(problems),
+        total=len(samples) + len(problems),
+        ignored=dict(sorted(ignored.items())),
+    )
+
+
+def never_read(entry: Entry) -> list[str]:
+    """Extensions of the members that are not looked at."""
+    return [extension for extension in entry.members if extension not in READ]
+
+
+def check_shards(
+    addresses: Sequence[tuple[str, str]], cache: ShardCache, report: Callable[[int, int, str], None]
+) -> Iterator[tuple[int, tuple[VqaSample, Entry] | Problem]]:
+    """(number of the shard, a sample that can be used or a problem) of all shards, in order; a key that came before is a problem too.
+
+    Args:
+        addresses: (part, address) of each shard.
+        cache: remote shards are asked for two ahead.
+        report: called with (shards done, shards, address).
+    """
+    seen: dict[str, str] = {}
     for number, (part, address) in enumerate(addresses):
         report(number, len(addresses), masked(address))
         for _, ahead in addresses[number + 1 : number + 3]:
             if is_remote(ahead):
                 cache.prefetch(Link(ahead, 0, ""))
         for found in check_shard(address, cache, part=part):
-            total += 1
-            if isinstance(found, Problem):
-                problems.append(found)
-                continue
-            sample, entry = found
-            ignored.update(extension for extension in entry.members if extension not in READ)
-            if sample.key in samples:
-                problems.append(
-                    _problem(address, entry, f"its key {sample.key!r} came before in {masked(addresses[samples[sample.key].shard][1])}")
-                )
-                continue
-            used = tuple((extension, place) for extension, place in entry.members.items() if extension in READ)
-            samples[sample.key] = Found(number, entry.key, used, sample.split)
+            if not isinstance(found, Problem):
+                sample, entry = found
+                if sample.key in seen:
+                    found = _problem(address, entry, f"its key {sample.key!r} came before in {seen[sample.key]}")
+                else:
+                    seen[sample.key] = masked(address)
+            yield number, found
     report(len(addresses), len(addresses), "")
-    return Survey(addresses=addresses, samples=samples, problems=tuple(problems), total=total, ignored=dict(sorted(ignored.items())))
 
 
 def check_shard(address: str, cache: ShardCache, *, part: str = "") -> Iterator[tuple[VqaSample, Entry] | Problem]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from inbol.contracts import VqaSample
 from inbol.shards.cache import ShardCache
 from inbol.shards.codec import decode
-from inbol.shards.index import Indexed, index_path, load_index, read_index
+from inbol.shards.index import Index, Indexed, index_path, load_index, read_index
 from inbol.shards.remote import Link, Unreachable, is_remote, link_path, read_link
 from inbol.shards.tar import Problem, read_at, scan
 
+ROWS = 2**32
+"""More than a shard has samples."""
 _STEM = re.compile(r"(?P<split>[a-z][a-z\-]*)-\d{6}")
 
 
@@ -98,27 +100,30 @@ def read_shard(folder: Path, name: str) -> Iterator[VqaSample]:
 class ImageStore:
     """Random access to the encoded images of a `vqa/` folder: `store[image_key]` is one seek and one read.
 
-    Holds the indexes and at most eight open shards. Reads with `pread`, which shares no file position, so forked workers and threads
-    may use one store; a pickled store opens its files anew.
+    Holds the indexes and at most eight open shards; a shard that could not be had is not asked for again. Reads with `pread`, which shares
+    no file position, so forked workers and threads may use one store; a pickled store opens its files anew.
     """
 
     def __init__(self, folder: Path) -> None:
         """Read the indexes of every shard in `folder`. Raises ValueError for a missing or wrong index and for a key in two shards."""
         self.folder = Path(folder)
-        self._places: dict[str, tuple[str, Indexed]] = {}
+        self._indexes: list[tuple[str, Index]] = []
+        self._places: dict[str, int] = {}  # number of the shard * ROWS + row: a million tuples would be a hundred megabytes
         self._keys: dict[str, list[str]] = {}
         self._cache: ShardCache | None = None
+        self._lost: dict[str, str] = {}
         self._links: dict[str, Link] = {}
         for name in shard_names(self.folder):
             path = self.folder / f"{name}.tar"
             if not path.exists():
                 self._links[name] = read_link(self.folder, name)
             index = read_index(index_path(path)) if name in self._links else load_index(path)
-            for sample in index.samples:
-                if sample.key in self._places:
-                    raise ValueError(f"{self.folder}: image {sample.key!r} stands in both {self._places[sample.key][0]} and {name}")
-                self._places[sample.key] = (name, sample)
-                self._keys.setdefault(split_of(name), []).append(sample.key)
+            self._indexes.append((name, index))
+            for row, key in enumerate(index.keys, start=(len(self._indexes) - 1) * ROWS):
+                if self._places.setdefault(key, row) != row:
+                    other = self._indexes[self._places[key] // ROWS][0]
+                    raise ValueError(f"{self.folder}: image {key!r} stands in both {other} and {name}")
+            self._keys.setdefault(split_of(name), []).extend(index.keys)
         self._open = lru_cache(maxsize=8)(self._handle)
 
     def __getitem__(self, image_key: str) -> bytes:
@@ -146,7 +151,9 @@ class ImageStore:
 
     def prefetch(self, image_keys: Iterable[str]) -> None:
         """Begin to bring the linked shards of these images to this node; unknown keys and local shards need nothing."""
-        for name in {self._places[key][0] for key in image_keys if key in self._places}:
+        if not self._links:
+            return
+        for name in {self._indexes[self._places[key] // ROWS][0] for key in image_keys if key in self._places}:
             if name in self._links:
                 self._node_cache().prefetch(self._links[name])
 
@@ -166,14 +173,22 @@ class ImageStore:
     def _place(self, image_key: str) -> tuple[str, Indexed]:
         if image_key not in self._places:
             raise KeyError(f"image {image_key!r} is in no shard of {self.folder}")
-        return self._places[image_key]
+        shard, row = divmod(self._places[image_key], ROWS)
+        name, index = self._indexes[shard]
+        return name, index.sample(row)
 
     def _node_cache(self) -> ShardCache:
         self._cache = self._cache or ShardCache.of_node()
         return self._cache
 
     def _handle(self, name: str) -> _Handle:
-        return _Handle(open_shard(self.folder, name, self._node_cache() if name in self._links else None))
+        if name in self._lost:  # its attempts take seconds: once a shard, not once an image
+            raise Unreachable(self._lost[name])
+        try:
+            return _Handle(open_shard(self.folder, name, self._node_cache() if name in self._links else None))
+        except Unreachable as error:
+            self._lost[name] = str(error)
+            raise
 
 
 class _Handle:

@@ -45,9 +45,16 @@ def mask_text(text: str) -> str:
 
 
 def credentials_in(config: Any, path: str = "") -> list[str]:
-    """Paths of the values of a configuration that hold a credential: what must come from the environment instead."""
+    """Paths of the values of a configuration that hold a credential: what must come from the environment instead.
+
+    These are the values that `masked` would change: below a key that reads like a secret's, or in what they say.
+    """
     if isinstance(config, Mapping):
-        return [found for key, value in config.items() for found in credentials_in(value, f"{path}.{key}".lstrip("."))]
+        found = []
+        for key, value in config.items():
+            below = f"{path}.{key}".lstrip(".")
+            found += [below] if looks_secret(str(key)) and _hide(value) != value else credentials_in(value, below)
+        return found
     if isinstance(config, (list, tuple)):
         return [found for number, value in enumerate(config) for found in credentials_in(value, f"{path}[{number}]")]
     return [path] if isinstance(config, str) and mask_text(config) != config else []
