@@ -72,8 +72,8 @@ doctor: $(INSTALLED) ## Show what this machine has for a run, and what to do abo
 bench: $(INSTALLED) ## Measure against TRL and plain generate; BENCH names cases or families, ARGS="--repetitions 3"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench $(BENCH) $(ARGS)
 
-test: $(INSTALLED_DEV) ## Run the tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED_DEV) ## Run the tests, files side by side
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 
 test-slurm: $(INSTALLED_DEV) ## Install Slurm (apt, as root), start one of its own on this machine, and run the tests that need it
 	@tests/slurm/install.sh && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm $(ARGS)
