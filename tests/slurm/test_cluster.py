@@ -136,8 +136,11 @@ def starts(folder: Path) -> list[str]:
 def in_the_middle(stage: str, folder: Path, *, begun: bool = False) -> Iterator[None]:
     """Holds the ranks once something is done (three steps, a shard), or only `begun`, until Slurm's notice has reached them all."""
     ranks = wait_for(lambda: found if len(found := ranks_of(folder)) == 2 else None, f"two ranks of {stage}")
-    if begun or stage in ("sft", "dpo"):
-        wait_for(lambda: done_of(folder) >= (0 if begun else 3), f"progress of {stage}", poll=0.005)
+    seen = time.time()
+    if begun:
+        wait_for(lambda: any(path.stat().st_mtime > seen for path in folder.glob("progress-*.json")), f"the start of {stage}", poll=0.005)
+    elif stage in ("sft", "dpo"):
+        wait_for(lambda: done_of(folder) >= 3, f"progress of {stage}", poll=0.005)
     else:
         wait_for(lambda: list(folder.glob("*.jsonl")), f"a shard of {stage}", poll=0.005)
     for rank in ranks:
@@ -188,43 +191,35 @@ def test_the_recipe_ends_in_the_table_of_the_local_run(tmp_path: Path, local: Pa
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_preemption(stage: str, tmp_path: Path, local: Path, cluster: Cluster) -> None:
-    """A job of a higher partition takes both nodes; the stage saves, is requeued, and goes on at the exact sample."""
+def test_a_preemption_and_a_time_limit(stage: str, tmp_path: Path, local: Path, cluster: Cluster) -> None:
+    """A job of a higher partition takes both nodes, and the second start runs into its limit: both times the stage saves, is requeued, and
+    goes on at the exact sample. The limit is one minute, and Slurm's notice comes some seconds after the start."""
     folder = without(local, stage, tmp_path / "runs")
-    assert launch(tmp_path / "runs", cluster, wait=False).returncode == 0
-    with in_the_middle(stage, folder):
-        cluster.run("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 2")
-    wait_for((folder / "manifest.json").is_file, f"the end of {stage}")
-    assert restarts(cluster, job_of(folder)) == 1
-    assert starts(folder)[0].startswith("told to stop, saved at")
-    is_like_undisturbed(stage, folder, local)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_time_limit(stage: str, tmp_path: Path, local: Path, cluster: Cluster) -> None:
-    """The limit is one minute, and Slurm's notice comes some seconds after the start; the second start may take its time."""
-    folder = without(local, stage, tmp_path / "runs")
-    assert launch(tmp_path / "runs", cluster, "launcher.slurm.time='1'", "launcher.slurm.notice=45", wait=False).returncode == 0
+    assert launch(tmp_path / "runs", cluster, "launcher.slurm.notice=45", wait=False).returncode == 0
     job = job_of(folder)
+    with in_the_middle(stage, folder):
+        cluster.run("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 3")
+    wait_for(lambda: restarts(cluster, job) == 1, f"the first requeue of {stage}")
+    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=1")
     with in_the_middle(stage, folder, begun=True):
         pass
-    wait_for(lambda: restarts(cluster, job) == 1, f"the first requeue of {stage}")
+    wait_for(lambda: restarts(cluster, job) == 2, f"the second requeue of {stage}")
     cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=30")
     wait_for((folder / "manifest.json").is_file, f"the end of {stage}")
-    assert starts(folder)[0].startswith("told to stop, saved at")
+    assert [start[:22] for start in starts(folder)[:2]] == ["told to stop, saved at"] * 2
     is_like_undisturbed(stage, folder, local)
 
 
-@pytest.mark.parametrize("lost", ["node1", "node2"])
-def test_a_lost_node(lost: str, tmp_path: Path, local: Path, cluster: Cluster) -> None:
+def test_lost_nodes(tmp_path: Path, local: Path, cluster: Cluster) -> None:
     """Everything on one node dies at once, on node1 the keeper too; the job is requeued and goes on from its last checkpoint."""
     folder = without(local, "sft", tmp_path / "runs")
     assert launch(tmp_path / "runs", cluster, wait=False).returncode == 0
-    wait_for(lambda: done_of(folder) >= 5, "progress of sft")
-    cluster.lose_node(lost)
-    wait_for(lambda: restarts(cluster, job_of(folder)) == 1, "the requeue")
-    time.sleep(1)
-    cluster.start_node(lost)
+    for times, (lost, step) in enumerate((("node2", 5), ("node1", 12)), start=1):
+        wait_for(lambda step=step: done_of(folder) >= step, "progress of sft")
+        cluster.lose_node(lost)
+        wait_for(lambda times=times: restarts(cluster, job_of(folder)) == times, "the requeue")
+        time.sleep(1)
+        cluster.start_node(lost)
     wait_for((folder / "manifest.json").is_file, "the end of sft")
     assert results(folder) == results(local / "sft" / folder.name)
     assert dict(curve(folder)) == dict(curve(local / "sft" / folder.name))  # some steps stand there twice, and are alike
