@@ -38,7 +38,7 @@ UNREACHED = 255
 
 
 def ssh_command(config: SshConfig, host: str) -> list[str]:
-    """ssh to one machine, without questions, and with an end when it does not answer any more. The agent's command line is the last word."""
+    """ssh to one machine, without questions, with an end when it does not answer any more; the last word is the agent's command line."""
     options = ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={config.connect_timeout}", "-o", "ServerAliveInterval=10"]
     options += ["-o", "ServerAliveCountMax=3", "-o", "ControlPath=none", "-o", "ClearAllForwardings=yes"]
     for flag, value in (("-F", config.config), ("-i", config.key)):
@@ -84,8 +84,7 @@ def _ask(launcher: LauncherConfig, token: Path) -> dict[str, Facts | str]:
     answers: dict[str, Facts | str] = {}
     try:
         for host in launcher.hosts:
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            asked[host] = subprocess.Popen(ssh_command(launcher.ssh, host), start_new_session=True, **pipes)
+            asked[host] = _start(launcher.ssh, host, stderr=subprocess.PIPE)
         deadline = time.monotonic() + launcher.ssh.connect_timeout + LOOK
         for host, child in asked.items():
             try:
@@ -126,10 +125,11 @@ def _mistake(launcher: LauncherConfig, folder: Path, host: str, answer: Facts | 
     if answer.sources != here.sources:
         return f"launcher.ssh: {host} has other code in {ROOT} ({answer.sources}, here {here.sources}); bring both to one revision"
     if answer.versions != here.versions:
-        other = [f"{name} {answer.versions.get(name)}, here {own}" for name, own in here.versions.items() if answer.versions.get(name) != own]
+        there = answer.versions
+        other = [f"{name} {there.get(name)}, here {own}" for name, own in here.versions.items() if there.get(name) != own]
         return f"launcher.ssh: {host} has {'; '.join(other)}; install the same there (constraints.txt)"
-    if 0 < answer.accelerators < launcher.ranks:
-        return f"launcher.ssh: {host} has {answer.accelerators} accelerators for {launcher.ranks} processes; write slots={answer.accelerators}"
+    if 0 < (count := answer.accelerators) < launcher.ranks:
+        return f"launcher.ssh: {host} has {count} accelerators for {launcher.ranks} processes; write slots={count} in the hostfile"
     return ""
 
 
@@ -138,9 +138,9 @@ def _unmet(launcher: LauncherConfig, found: Mapping[str, Facts]) -> str:
     first, *others = found
     address = master_address(launcher, found)
     if not address:
-        return f"launcher.ssh.master_address: ssh does not say where it met {first}; name an address that the other machines reach it at"
+        return f"launcher.ssh.master_address: ssh does not say where it met {first}; name an address where the others reach it"
     if others and _loopback(address) and not all(_loopback(found[host].address) for host in others):
-        return f"launcher.ssh.master_address: {first} was met at {address}, where no other machine reaches it; name an address of its network"
+        return f"launcher.ssh.master_address: {first} was met at {address}, where others do not reach it; name an address of its network"
     return ""
 
 
@@ -256,9 +256,14 @@ def _run(config: SshConfig, orders: Mapping[str, Orders], out: IO[bytes]) -> dic
         _hang_up(connections)
 
 
+def _start(config: SshConfig, host: str, *, stderr: int) -> subprocess.Popen[bytes]:
+    """ssh in a session of its own, so that Ctrl-C reaches the launcher alone."""
+    command = ssh_command(config, host)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
+
+
 def _connect(config: SshConfig, host: str, out: IO[bytes], lock: threading.Lock) -> _Connection:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    child = subprocess.Popen(ssh_command(config, host), start_new_session=True, **pipes)
+    child = _start(config, host, stderr=subprocess.STDOUT)
 
     def read() -> None:
         assert child.stdout is not None

@@ -1,7 +1,7 @@
 """Machines of one's own: sshd instances on this machine, each at an address of the loopback network, with keys that nobody else knows.
 
-Everything lies in one folder (keys, known hosts, ssh's configuration), so nothing of `~/.ssh` is read or written. Two of them are two hosts to
-whoever starts something through ssh; they share the file system, as the hosts of a real hostfile do.
+Everything lies in one folder (keys, known hosts, ssh's configuration), so nothing of `~/.ssh` is read or written. Two of them are two hosts
+to whoever starts something through ssh; they share the file system, as the hosts of a real hostfile do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 SSHD = """\
@@ -99,6 +102,17 @@ class Hosts:
         """End every daemon."""
         for name in list(self.daemons):
             self.stop_host(name)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that lives on the hosts and belongs to no daemon itself, and every ssh that goes there."""
+        daemons = [psutil.Process(daemon.pid) for daemon in self.daemons.values()]
+        there = [process for daemon in daemons for process in daemon.children(recursive=True)]
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                line = process.cmdline()
+                if line[:1] == ["ssh"] and str(self.config) in line:
+                    there.append(process)
+        return [process for process in there if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
     def hostfile(self, slots: int = 1) -> Path:
         """A hostfile of all hosts."""

@@ -119,8 +119,8 @@ class LauncherConfig:
     """How processes are started."""
 
     kind: str = "local"
-    """`local`: the deepspeed launcher on this machine. `torchrun`: torchrun on this machine. `ssh`: the machines of a hostfile. `slurm`: one
-    job a stage."""
+    """`local`: the deepspeed launcher on this machine. `torchrun`: torchrun on this machine. `ssh`: the machines of a hostfile.
+    `slurm`: one job a stage."""
     nodes: int = 1
     """Machines of a training stage; more than one only with `slurm` and `ssh`. With `ssh`, 0 takes all of the hostfile, n its first n."""
     ranks: int = 2
