@@ -34,7 +34,7 @@ LOOK = 30.0
 SETTLE = 2.0
 """Seconds after the first failure in which others may still fail by themselves: the cause may not be the first to be heard of."""
 UNREACHED = 255
-"""ssh's own exit code, where the connection and not the command has failed."""
+"""ssh's own exit code: the connection, and not the command behind it, has failed."""
 
 
 def ssh_command(config: SshConfig, host: str) -> list[str]:
@@ -61,7 +61,7 @@ def look(launcher: LauncherConfig, folder: Path) -> dict[str, Facts]:
         ConfigError: every machine that cannot take part: not reached, without the repository, the environment or the folder, with other
             code or versions, with too few accelerators; each with what to do.
     """
-    token = folder.resolve() / f".seen-{secrets.token_hex(8)}"
+    token = folder.resolve() / f".seen-{secrets.token_hex(8)}.part"  # what a killed launcher leaves of it, the next one clears away
     write_text(token, token.name)
     try:
         here = facts(token)
@@ -302,6 +302,6 @@ def failure(launcher: LauncherConfig, codes: Mapping[str, int]) -> str:
     for host, code in codes.items():
         first = hosts.index(host) * launcher.ranks
         ranks = f"rank {first}" if launcher.ranks == 1 else f"ranks {first} to {first + launcher.ranks - 1}"
-        lost = ", which is ssh's for a lost connection" if code == UNREACHED else ""
+        lost = ", which is ssh's own: the connection, or the process behind it, was lost" if code == UNREACHED else ""
         parts.append(f"on {host} ({ranks}) with code {code}{lost}")
     return f"ended {' and '.join(parts)}"

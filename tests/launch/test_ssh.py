@@ -125,7 +125,7 @@ def test_the_first_machine_has_to_be_met(run: RunConfig) -> None:
 
 def test_a_failure_names_machine_ranks_and_code(run: RunConfig) -> None:
     assert ssh.failure(run.launcher, {"beta": 1}) == "ended on beta (ranks 2 to 3) with code 1"
-    assert ssh.failure(run.launcher, {"alpha": 255}).endswith("with code 255, which is ssh's for a lost connection")
+    assert ssh.failure(run.launcher, {"alpha": 255}).startswith("ended on alpha (ranks 0 to 1) with code 255, which is ssh's own: ")
 
 
 def test_the_hash_of_the_code_sees_every_change(tmp_path: Path) -> None:

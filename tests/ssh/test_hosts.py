@@ -28,7 +28,7 @@ FAKES = Path(fake_stages.__file__).parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 pytestmark = [
     pytest.mark.ssh,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(bool(Hosts.lacks()), reason=Hosts.lacks() or "has what it needs"),
 ]
 
@@ -81,7 +81,7 @@ def table(runs: Path) -> str:
 
 
 def test_a_run_ends_in_the_weights_and_the_table_of_the_local_one(tmp_path: Path, local: Path, hosts: Hosts) -> None:
-    """Also when its `sft` is ended in the middle by SIGTERM: nothing is left within 15 s, and the same command goes on from the checkpoint."""
+    """Also when its `sft` is ended in the middle: nothing is left within 15 s, and the same command goes on from the checkpoint."""
     with start(tmp_path, *hosts.overrides()) as run:
         try:
             wait_for(lambda: list(tmp_path.glob("sft/*/trainer/checkpoint-*/trainer_state.json")) or run.poll() is not None, 300)
