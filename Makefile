@@ -15,6 +15,7 @@ RUN ?=
 RANKS ?=
 LAUNCHER ?=
 NODES ?=
+HOSTFILE ?=
 WAIT ?=
 
 VENV := .venv
@@ -24,19 +25,19 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 LAUNCH := $(BIN)/python -m launch
 DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
 
-LAUNCH_ARGS := $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(if $(NODES),launcher.nodes=$(NODES))
+LAUNCH_ARGS := $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(if $(NODES),launcher.nodes=$(NODES)) $(if $(HOSTFILE),launcher.ssh.hostfile=$(HOSTFILE))
 WAIT_FLAG := $(if $(filter-out 0 no false,$(WAIT)),--wait)
 
 .DEFAULT_GOAL := help
-.PHONY: help train table sweep sweep-report plan status cancel logs test-slurm data-check recipes doctor bench test lint types clean clean-venv
+.PHONY: help train table sweep sweep-report plan status cancel logs test-slurm test-ssh data-check recipes doctor bench test lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  RECIPE=$(or $(RECIPE),<name>)  SCALE=$(SCALE)  TABLE=$(TABLE)  ARGS=\"dpo.beta=0.2 peft=lora\"  DRY=1  GPUS=8  GPU_MEMORY=80"
-	@echo "  LAUNCHER=local|torchrun|slurm  NODES=2  WAIT=1  RUN=<run folder>"
+	@echo "  LAUNCHER=local|torchrun|ssh|slurm  NODES=2  HOSTFILE=hosts  WAIT=1  RUN=<run folder>"
 
-train: $(INSTALLED) ## Run RECIPE at SCALE to its table; ARGS override anything, DRY=1 only shows the stages, LAUNCHER=slurm submits jobs
+train: $(INSTALLED) ## Run RECIPE at SCALE to its table; ARGS override anything, DRY=1 only shows the stages, LAUNCHER=slurm submits jobs, LAUNCHER=ssh takes HOSTFILE
 	@$(LAUNCH) train --recipe "$(RECIPE)" --scale "$(SCALE)" $(DRY_FLAG) $(WAIT_FLAG) -- $(LAUNCH_ARGS) $(ARGS)
 
 table: $(INSTALLED) ## Run every recipe and seed of TABLE, and report them side by side
@@ -78,9 +79,12 @@ test: $(INSTALLED_DEV) ## Run the tests, files side by side
 test-slurm: $(INSTALLED_DEV) ## Install Slurm (apt, as root), start one of its own on this machine, and run the tests that need it
 	@tests/slurm/install.sh && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm $(ARGS)
 
+test-ssh: $(INSTALLED_DEV) ## Install OpenSSH (apt, as root), start two hosts of its own on this machine, and run the tests that need them
+	@tests/ssh/install.sh && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ssh tests/ssh $(ARGS)
+
 lint: $(INSTALLED_DEV) ## Check style, imports and undefined names, configuration files and shell scripts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/yamllint --strict conf recipes .pre-commit-config.yaml && $(BIN)/shellcheck slurm/stage.sbatch tests/slurm/install.sh .ci/run
+	@$(BIN)/yamllint --strict conf recipes .pre-commit-config.yaml && $(BIN)/shellcheck slurm/stage.sbatch tests/slurm/install.sh tests/ssh/install.sh .ci/run
 
 types: $(INSTALLED_DEV) ## Check types
 	@$(BIN)/mypy

@@ -27,6 +27,8 @@ from inbol.text.masking import credentials_in
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 RECIPES = ROOT / "recipes"
+OWN_RANKS = ("launcher.ranks=", "debug=one-rank")
+"""Overrides that say how many processes a machine runs."""
 
 
 def names(folder: Path) -> list[str]:
@@ -62,6 +64,8 @@ def compose_run(recipe: str, scale: str, overrides: Sequence[str] = ()) -> RunCo
         raise ConfigError(errors)
     try:
         raw = _compose([f"recipes={recipe}", f"scale={scale}", *forced])
+        if raw["launcher"]["kind"] == "ssh" and not any(text.lstrip("+").startswith(OWN_RANKS) for text in overrides):
+            raw["launcher"]["ranks"] = 0  # a scale's number is for machines without a hostfile
         run = from_mapping(RunConfig, {**raw, "scale": scale})
     except ConfigError as error:
         raise ConfigError([*errors, *error.errors]) from None

@@ -90,6 +90,12 @@ def merge_facts(facts: Sequence[Mapping[str, Any]], *, summed: bool) -> dict[str
     return merged
 
 
-def last_lines(log: Path, count: int = TAIL) -> list[str]:
-    """The end of a log; nothing where there is none."""
-    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:] if log.is_file() else []
+def linked(node: Node) -> bool:
+    """Whether a stage only links a pretrained base, for which one process without an accelerator is enough."""
+    return node.stage == "base" and node.config.base.kind == "pretrained"
+
+
+def last_lines(log: Path, count: int = TAIL, *, start: str = "") -> list[str]:
+    """The end of a log, or of its lines that begin so; nothing where there is none."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return [line for line in lines if line.startswith(start)][-count:]

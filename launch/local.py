@@ -1,4 +1,7 @@
-"""Runs the nodes of a plan on this machine, in order: what is complete is reused, what fails says why, the manifest comes last."""
+"""Runs the nodes of a plan, in order: what is complete is reused, what fails says why, the manifest comes last.
+
+Processes are started on this machine, or, with `launcher=ssh`, on those of a hostfile.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from inbol.config.launching import LauncherConfig
 from inbol.config.run import RunConfig
 from inbol.shards.manifest import is_complete, read_manifest
 from inbol.stages.job import Job
 from inbol.stages.registry import STAGES
+from launch import ssh
 from launch.console import Screen, brief
-from launch.jobs import StageFailed, clear, complete, job_of, last_lines, log_of, merge_facts, reports
+from launch.jobs import StageFailed, clear, complete, job_of, last_lines, linked, log_of, merge_facts, reports
 from launch.plan import Node
 from launch.processes import collective_command, environment, rank_environments, run_together, shard_commands
 
@@ -28,7 +33,13 @@ def run_nodes(
 
     Raises:
         StageFailed: at the first stage that fails; what came before it stays complete.
+        ConfigError: a machine of the hostfile cannot take part; nothing was started.
     """
+    looked_at: list[LauncherConfig] = []
+    for node, run in nodes:
+        if on_hosts(node, run.launcher) and run.launcher not in looked_at and not is_complete(node.folder):
+            ssh.look(run.launcher, Path(run.runs_dir))
+            looked_at.append(run.launcher)
     for number, (node, run) in enumerate(nodes, start=1):
         where = f"[{number:>2}/{len(nodes)}]"
         if is_complete(node.folder):
@@ -45,7 +56,7 @@ def run_nodes(
 def run_node(node: Node, run: RunConfig, run_name: str, screen: Screen) -> dict[str, Any]:
     """Run one stage and write its manifest, which is returned. Raises StageFailed."""
     spec = STAGES[node.stage]
-    world_size = 1 if spec.parallel == "inline" else run.launcher.ranks
+    world_size = 1 if spec.parallel == "inline" else processes_of(node, run.launcher)
     start = time.monotonic()
     job = job_of(node, run, run_name)
     log = log_of(job)
@@ -75,20 +86,49 @@ def _run_inline(job: Job) -> dict[str, Any]:
 
 
 def _run_processes(node: Node, job: Job, path: Path, run: RunConfig, *, summed: bool) -> dict[str, Any]:
-    ranks, env, log = run.launcher.ranks, environment(run.launcher.threads), log_of(job)
-    if summed:
-        code = run_together(shard_commands(path, ranks), rank_environments(env, ranks), log)
-    else:
-        code = run_together([collective_command(run.launcher.kind, path, ranks)], [env], log)
-    facts = reports(job, ranks)
+    log, world = log_of(job), processes_of(node, run.launcher)
+    ended, lines = (_on_hosts if on_hosts(node, run.launcher) else _here)(job, path, run, world, summed=summed)
+    facts = reports(job, world)
     stopped = sorted({str(report["stopped"]) for report in facts if "stopped" in report})
-    if code == 0 and len(facts) == ranks and not stopped:
+    if not ended and len(facts) == world and not stopped:
         return merge_facts(facts, summed=summed)
-    reason = f"ended with code {code}" if code else "ended without reporting from every rank"
+    reason = ended or "ended without reporting from every rank"
     if stopped:
         reason = f"was told to stop, saved at {', '.join(stopped)}"
-    shown = "\n".join(f"  | {line}" for line in last_lines(log))
+    shown = "\n".join(f"  | {line}" for line in lines)
     raise StageFailed(f"{node.name} {reason}; the end of its log:\n{shown}\nfolder: {node.folder}\nlog: {log}")
+
+
+def _here(job: Job, path: Path, run: RunConfig, world: int, *, summed: bool) -> tuple[str, list[str]]:
+    """Run a stage's processes on this machine; returns how they failed, empty where they did not, and what of the log says why."""
+    env, log = environment(run.launcher.threads), log_of(job)
+    if summed:
+        code = run_together(shard_commands(path, world), rank_environments(env, world), log)
+    else:
+        code = run_together([collective_command(run.launcher.kind, path, world)], [env], log)
+    return (f"ended with code {code}" if code else ""), last_lines(log)
+
+
+def _on_hosts(job: Job, path: Path, run: RunConfig, world: int, *, summed: bool) -> tuple[str, list[str]]:
+    """The same on the machines of the hostfile; of the log, what the machines wrote that failed."""
+    log = log_of(job)
+    codes = ssh.run_stage(run.launcher, path, log, collective=not summed)
+    if not codes:
+        return "", last_lines(log)
+    lines = [line for host in codes for line in last_lines(log, start=ssh.prefix(host))]
+    return ssh.failure(run.launcher, codes), lines
+
+
+def on_hosts(node: Node, launcher: LauncherConfig) -> bool:
+    """Whether the machines of a hostfile run a stage: those that hold a model, and not the mere linking of a pretrained base."""
+    return launcher.kind == "ssh" and STAGES[node.stage].parallel != "inline" and not linked(node)
+
+
+def processes_of(node: Node, launcher: LauncherConfig) -> int:
+    """Processes of a stage that is not inline, on all machines."""
+    if launcher.kind == "ssh":
+        return launcher.nodes * launcher.ranks if on_hosts(node, launcher) else 1
+    return launcher.ranks
 
 
 @contextmanager

@@ -15,13 +15,14 @@ from rich.console import Console
 from inbol.config.load import ConfigError
 from inbol.config.run import RunConfig
 from inbol.shards.manifest import is_complete
-from launch import chain, slurm
+from inbol.stages.registry import STAGES
+from launch import chain, slurm, ssh
 from launch.compose import CONF, compose_run, names, recipes
 from launch.console import Screen
 from launch.data_check import data_check
 from launch.doctor import flash_attention, run_doctor
 from launch.jobs import StageFailed
-from launch.local import run_nodes
+from launch.local import on_hosts, run_nodes
 from launch.plan import Node, plan
 from launch.runs import freeze, link, new_folder
 from launch.sweep import run_report, run_sweep
@@ -55,7 +56,7 @@ def train(args: argparse.Namespace) -> int:
     run = compose_run(_recipe(args.recipe), args.scale, args.overrides)
     nodes = plan(run)
     if args.dry:
-        return show(run, nodes) if run.launcher.kind != "slurm" else _say(slurm.dry(nodes, run))
+        return _dry(run, nodes)
     name = f"{run.recipe.name}-{run.scale}"
     folder = new_folder(Path(run.runs_dir), name)
     screen = Screen(folder / "train.log")
@@ -105,8 +106,16 @@ def _processes(run: RunConfig) -> str:
     return f"{launcher.nodes} nodes x {launcher.ranks} processes" if launcher.nodes > 1 else f"{launcher.ranks} processes"
 
 
-def _say(text: str) -> int:
-    sys.stdout.write(text)
+def _dry(run: RunConfig, nodes: Sequence[Node]) -> int:
+    """Show the stages, or the jobs of a chain, and what would be started on other machines."""
+    if run.launcher.kind == "slurm":
+        sys.stdout.write(slurm.dry(nodes, run))
+        return 0
+    show(run, nodes)
+    there = [node for node in nodes if on_hosts(node, run.launcher) and not is_complete(node.folder)]
+    jobs = {node.name: (node.folder.resolve() / "job.json", STAGES[node.stage].parallel == "ranks") for node in there}
+    if jobs:
+        sys.stdout.write(ssh.dry(run.launcher, jobs))
     return 0
 
 

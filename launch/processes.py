@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from launch.compose import ROOT
 
@@ -22,9 +23,10 @@ GRACE = 5.0
 """Seconds between asking a process group to end and killing it."""
 
 
-def shard_commands(job: Path, ranks: int) -> list[list[str]]:
-    """One independent process per rank."""
-    return [[sys.executable, "-m", MODULE, str(job), "--rank", str(rank), "--world", str(ranks)] for rank in range(ranks)]
+def shard_commands(job: Path, world: int, ranks: Iterable[int] | None = None) -> list[list[str]]:
+    """One independent process per rank: for all `world` of them, or for those of one machine."""
+    chosen = range(world) if ranks is None else ranks
+    return [[sys.executable, "-m", MODULE, str(job), "--rank", str(rank), "--world", str(world)] for rank in chosen]
 
 
 def collective_command(kind: str, job: Path, ranks: int) -> list[str]:
@@ -47,8 +49,21 @@ def collective_command(kind: str, job: Path, ranks: int) -> list[str]:
     if kind == "torchrun":
         where = [f"--nproc-per-node={ranks}", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
         return [sys.executable, "-m", "torch.distributed.run", *where, "--module", MODULE, str(job)]
-    world = base64.urlsafe_b64encode(json.dumps({"localhost": devices[:ranks]}).encode()).decode()
-    options = [f"--world_info={world}", "--master_addr=127.0.0.1", f"--master_port={free_port()}", "--no_local_rank"]
+    return deepspeed_command(job, {"localhost": devices[:ranks]}, node=0, address="127.0.0.1", port=free_port())
+
+
+def deepspeed_command(job: Path, devices: Mapping[str, Sequence[str]], *, node: int, address: str, port: int | str) -> list[str]:
+    """DeepSpeed's launcher of one machine.
+
+    Args:
+        job: the stage's `job.json`.
+        devices: machines in order, and the device of every process there.
+        node: which of them this is for.
+        address: where the first machine is met.
+        port: a free one there.
+    """
+    world = base64.urlsafe_b64encode(json.dumps({name: list(ids) for name, ids in devices.items()}).encode()).decode()
+    options = [f"--world_info={world}", f"--node_rank={node}", f"--master_addr={address}", f"--master_port={port}", "--no_local_rank"]
     return [sys.executable, "-m", "deepspeed.launcher.launch", *options, "--module", MODULE, str(job)]
 
 
@@ -86,39 +101,43 @@ def rank_environments(env: Mapping[str, str], ranks: int) -> list[dict[str, str]
 
 
 def run_together(commands: Sequence[Sequence[str]], environments: Sequence[Mapping[str, str]], log: Path) -> int:
-    """Run commands side by side, all output into `log`; returns 0, or the first code that is not, the others being stopped then.
+    """Run commands side by side, all output into `log`; returns as `run_into`."""
+    with log.open("ab") as out:
+        return run_into(commands, environments, out)
+
+
+def run_into(commands: Sequence[Sequence[str]], environments: Sequence[Mapping[str, str]], out: IO[bytes]) -> int:
+    """Run commands side by side; returns 0, or the first code that is not, the others being stopped then.
 
     Each command leads a session of its own, so that it can be ended with everything it started. Its standard input is a pipe whose other
     end dies with this process, which is how ranks notice a launcher that was killed outright.
     """
     children: list[subprocess.Popen[bytes]] = []
-    with log.open("ab") as out:
-        try:
-            for command, env in zip(commands, environments, strict=True):
-                child = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, env=dict(env), start_new_session=True
-                )
-                children.append(child)
-            while True:
-                codes = [child.poll() for child in children]
-                if any(codes):
-                    return next(code for code in codes if code)
-                if all(code == 0 for code in codes):
-                    return 0
-                time.sleep(0.05)
-        finally:
-            stop(children)
-            for child in children:
-                if child.stdin is not None:
-                    child.stdin.close()
+    try:
+        for command, env in zip(commands, environments, strict=True):
+            child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, env=dict(env), start_new_session=True
+            )
+            children.append(child)
+        while True:
+            codes = [child.poll() for child in children]
+            if any(codes):
+                return next(code for code in codes if code)
+            if all(code == 0 for code in codes):
+                return 0
+            time.sleep(0.05)
+    finally:
+        stop(children)
+        for child in children:
+            if child.stdin is not None:
+                child.stdin.close()
 
 
 def stop(children: Sequence[subprocess.Popen[bytes]]) -> None:
     """End the process groups of `children`: TERM, then KILL for what is left after `GRACE` seconds; a further Ctrl-C is ignored."""
     if not children:
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with undisturbed():
         for child in children:
             _signal(child, signal.SIGTERM)
         deadline = time.monotonic() + GRACE
@@ -127,6 +146,14 @@ def stop(children: Sequence[subprocess.Popen[bytes]]) -> None:
         for child in children:
             _signal(child, signal.SIGKILL)
             child.wait()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ignores Ctrl-C meanwhile."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -146,8 +173,8 @@ def _alive(child: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on at the moment."""
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port of this machine that nobody listens on at the moment; at every address for an empty one."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])

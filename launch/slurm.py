@@ -18,7 +18,7 @@ from launch import squeue
 from launch.chain import Chain, Link, live_job
 from launch.compose import ROOT
 from launch.console import Screen
-from launch.jobs import StageFailed, job_of, log_of
+from launch.jobs import StageFailed, job_of, linked, log_of
 from launch.plan import Node
 from launch.runs import link_name
 
@@ -49,8 +49,7 @@ class Resources:
 def resources(node: Node, run: RunConfig) -> Resources:
     """What a stage takes: what holds no model takes one task without a GPU, and so does linking a pretrained base."""
     slurm = run.launcher.slurm
-    linked = node.stage == "base" and node.config.base.kind == "pretrained"
-    if STAGES[node.stage].parallel == "inline" or linked:
+    if STAGES[node.stage].parallel == "inline" or linked(node):
         partition = slurm.cpu_partition or slurm.partition
         return Resources(nodes=1, ranks=1, gpus=False, partition=partition, memory=slurm.cpu_memory, time=slurm.time)
     own = slurm.stages.get(node.stage)

@@ -28,11 +28,13 @@ def test_every_recipe_composes_at_every_scale(recipe: str, scale: str) -> None:
     assert set(run.recipe.labels) <= set(run.recipe.rows)
 
 
-def test_every_choice_of_every_group_composes() -> None:
+def test_every_choice_of_every_group_composes(tmp_path: Path) -> None:
+    hostfile = tmp_path / "hosts"
+    hostfile.write_text("alpha slots=2\nbeta slots=2\n")
     choices = [f"{group}={choice}" for group, known in groups().items() for choice in known]
     assert len(choices) >= 25
     for choice in choices:
-        needed = ["dpo=hard"] if choice == "pairs=duplicated" else []
+        needed = {"pairs=duplicated": ["dpo=hard"], "launcher=ssh": [f"launcher.ssh.hostfile={hostfile}"]}.get(choice, [])
         assert compose_run("inbol-dpo", "tiny", [choice, *needed]).recipe.name == "inbol-dpo"
 
 

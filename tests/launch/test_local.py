@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,9 +10,8 @@ import time
 from pathlib import Path
 
 import fake_stages
-import psutil
 import pytest
-from fake_stages import FakeStage
+from fake_nodes import alive, node, pids, wait_for
 
 from inbol.shards.manifest import is_complete, read_manifest
 from launch import local, processes
@@ -31,13 +29,6 @@ FAKES = Path(fake_stages.__file__).parent
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "MODULE", "fake_stages")
     monkeypatch.setenv("PYTHONPATH", str(FAKES))
-
-
-def node(root: Path, kind: str, mark: str, action: str = "write", **inputs: Node) -> Node:
-    folder = root / f"fake_{kind}" / mark
-    return Node(
-        name=f"{kind}[{mark}]", stage=f"fake_{kind}", config=FakeStage(action=action), inputs=inputs, fingerprint=mark, folder=folder
-    )
 
 
 def go(*nodes: Node) -> None:
@@ -133,37 +124,6 @@ def test_no_process_outlives_the_launcher(tmp_path: Path, kind: str, number: sig
         for process in alive(tmp_path):
             process.kill()
     assert not is_complete(tmp_path / f"fake_{kind}" / "a")
-
-
-def pids(root: Path) -> list[dict[str, int]]:
-    """What the hanging ranks wrote about themselves."""
-    found = []
-    for path in root.rglob("pid-*"):
-        try:
-            found.append(json.loads(path.read_text()))
-        except ValueError:
-            continue
-    return found
-
-
-def alive(root: Path) -> list[psutil.Process]:
-    """Living processes of the sessions the ranks belong to."""
-    sessions = {one["session"] for one in pids(root)}
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) in sessions:
-                found.append(process)
-        except (psutil.NoSuchProcess, ProcessLookupError):
-            continue
-    return found
-
-
-def wait_for(condition: object, seconds: float) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
 
 
 def test_facts_of_ranks_are_merged() -> None:

@@ -3,8 +3,11 @@ allowed."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
@@ -30,3 +33,10 @@ def positive(name: str, value: float) -> None:
     """Refuse zero and negative numbers."""
     if value <= 0:
         raise ValueError(f"{name}: {value!r} must be greater than 0")
+
+
+def variables(name: str, names: Iterable[str]) -> None:
+    """Refuse what no environment variable can be called."""
+    for one in names:
+        if not VARIABLE.fullmatch(one):
+            raise ValueError(f"{name}: {one!r} is not the name of a variable")

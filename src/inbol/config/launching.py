@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from inbol.config.checks import at_least, one_of, positive
+from inbol.config.checks import at_least, one_of, positive, variables
+from inbol.config.hosts import SshConfig, read_hostfile
 
-KINDS = ("local", "torchrun", "slurm")
+KINDS = ("local", "torchrun", "ssh", "slurm")
 CONTAINERS = ("none", "pyxis", "apptainer")
 TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")
 """Slurm's own forms of a time: minutes, minutes:seconds, hours:minutes:seconds, and days before any of them."""
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 STAGES = ("base", "sample", "sft", "reference", "dpo", "predict")
 """Stages whose processes hold a model; what the others take is small, and the same everywhere."""
 
@@ -108,9 +108,7 @@ class SlurmConfig:
         for module in self.modules:
             if not re.fullmatch(r"[\w./+-]+", module):
                 raise ValueError(f"modules: {module!r} is not the name of a module")
-        for name in self.environment:
-            if not VARIABLE.fullmatch(name):
-                raise ValueError(f"environment: {name!r} is not the name of a variable")
+        variables("environment", self.environment)
         for stage in self.stages:
             if stage not in STAGES:
                 raise ValueError(f"stages: {stage!r} is not one of {', '.join(STAGES)}, which hold a model")
@@ -121,23 +119,49 @@ class LauncherConfig:
     """How processes are started."""
 
     kind: str = "local"
-    """`local`: the deepspeed launcher on this machine. `torchrun`: torchrun on this machine. `slurm`: one job a stage."""
+    """`local`: the deepspeed launcher on this machine. `torchrun`: torchrun on this machine. `ssh`: the machines of a hostfile.
+    `slurm`: one job a stage."""
     nodes: int = 1
-    """Machines of a training stage; more than one only with `slurm`."""
+    """Machines of a training stage; more than one only with `slurm` and `ssh`. With `ssh`, 0 takes all of the hostfile, n its first n."""
     ranks: int = 2
-    """Processes of a training or sampling stage on one machine."""
+    """Processes of a training or sampling stage on one machine. With `ssh`, 0 takes the slots of the hostfile."""
     threads: int = 1
     """CPU threads per process."""
     slurm: SlurmConfig = SlurmConfig()
     """Only read with `slurm`."""
+    ssh: SshConfig = SshConfig()
+    """Only read with `ssh`."""
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)
+        positive("threads", self.threads)
+        if self.kind == "ssh":
+            self._from_hostfile()
         positive("nodes", self.nodes)
         positive("ranks", self.ranks)
-        positive("threads", self.threads)
-        if self.nodes > 1 and self.kind != "slurm":
-            raise ValueError(f"nodes: {self.nodes} machines with launcher.kind={self.kind!r}, which knows one; take launcher=slurm")
+        if self.nodes > 1 and self.kind not in ("slurm", "ssh"):
+            raise ValueError(f"nodes: {self.nodes} machines with launcher.kind={self.kind!r}, which knows one; take launcher=slurm or ssh")
+
+    def _from_hostfile(self) -> None:
+        """What is 0 becomes the hostfile's number, so that everything else finds machines and processes where it always does."""
+        if not self.ssh.hostfile:
+            raise ValueError("ssh.hostfile: '' names no file; launcher=ssh needs one with a line `host slots=N` for every machine")
+        try:
+            hosts = read_hostfile(self.ssh.hostfile)
+        except ValueError as error:
+            raise ValueError(f"ssh.hostfile: {error}") from None
+        for name, there in (("nodes", len(hosts)), ("ranks", min(hosts.values()))):
+            value = getattr(self, name)
+            if value > there:
+                what = "machines" if name == "nodes" else "slots a machine"
+                raise ValueError(f"{name}: {value}, but {self.ssh.hostfile} has {there} {what}")
+            if value == 0:
+                object.__setattr__(self, name, there)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The machines of the hostfile that take part; the first one has rank 0."""
+        return list(read_hostfile(self.ssh.hostfile))[: self.nodes]
 
     def resources(self, stage: str) -> tuple[int, int]:
         """(machines, processes on each) of a stage that holds a model."""
