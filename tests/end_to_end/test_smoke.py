@@ -13,7 +13,9 @@ import pytest
 
 from launch.compose import ROOT
 
-LIMIT = 240
+LIMIT = 600
+"""Seconds of a run: a minute and a half on two idle cores."""
+pytestmark = pytest.mark.timeout(LIMIT + 60)
 
 
 def train(runs: Path, *overrides: str) -> tuple[subprocess.CompletedProcess[str], float]:
