@@ -24,8 +24,9 @@ from launch.doctor import flash_attention, run_doctor
 from launch.jobs import StageFailed
 from launch.local import on_hosts, run_nodes
 from launch.plan import Node, plan
+from launch.points import run_report
 from launch.runs import freeze, link, new_folder
-from launch.sweep import run_report, run_sweep
+from launch.sweep import run_sweep
 from launch.table import run_table
 
 
@@ -203,11 +204,12 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--dry", action="store_true", help="show the stages, run nothing")
     table.add_argument("overrides", nargs="*", metavar="key=value", help="applied to every entry")
     table.set_defaults(run=run_table)
-    sweep = commands.add_parser("sweep", help="run a recipe at every point of a grid, on align-val")
+    sweep = commands.add_parser("sweep", help="run a recipe at every point of a grid, or where Optuna looks, on align-val")
     sweep.add_argument("--recipe", default="inbol-dpo", help="name of a file in recipes/")
     sweep.add_argument("--sweep", default="", help=f"one of {', '.join(names(CONF / 'sweep'))}; without it ARGS are the grid")
     sweep.add_argument("--scale", default="tiny", help=f"one of {scales}")
     sweep.add_argument("--dry", action="store_true", help="show the points and their stages, run nothing")
+    sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)  # one of the processes of a search
     sweep.add_argument("overrides", nargs="*", metavar="key=value[,value]", help="several values make an axis of the grid")
     sweep.set_defaults(run=run_sweep)
     sweep_report = commands.add_parser("sweep-report", help="table and plot of a sweep, as far as it is")

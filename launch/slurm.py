@@ -131,14 +131,14 @@ def dry(nodes: Sequence[Node], run: RunConfig) -> str:
     out = []
     todo = missing(nodes)
     for number, node in enumerate(todo, start=1):
-        after = [f"<{parent.name}>" for parent in _waits_for(node, todo)]
+        after = [f"<{parent.name}>" for parent in waits_for(node, todo)]
         command = " ".join(squeue.sbatch_command(f"{link_name(node.name)}.sbatch", after))
         out.append(f"# [{number}/{len(todo)}] {command}\n{script(node, run)}")
     out.append(f"# {len(todo)} jobs for {len(nodes)} stages; nothing was submitted\n")
     return "\n".join(out)
 
 
-def submit(nodes: Sequence[Node], run: RunConfig, folder: Path, screen: Screen) -> Chain:
+def submit(nodes: Sequence[Node], run: RunConfig, folder: Path, screen: Screen, behind: Sequence[str] = ()) -> Chain:
     """Submit a job for every missing stage that no job of another run makes already.
 
     The first jobs are submitted held, and released when the chain is whole: a launcher that dies in between leaves nothing that runs.
@@ -148,13 +148,16 @@ def submit(nodes: Sequence[Node], run: RunConfig, folder: Path, screen: Screen) 
         run: the configuration.
         folder: the run's; gets the scripts and `chain.json`.
         screen: what is printed to.
+        behind: jobs that have to be over before any of this chain starts.
 
     Raises:
         StageFailed: Slurm refused a job; what was submitted has been cancelled.
     """
     todo = missing(nodes)
     texts = {node.folder: script(node, run) for node in todo}
-    chain, ids, own, held = Chain(folder), {}, [], []
+    chain, ids = Chain(folder), dict[Path, str]()
+    own: list[str] = []
+    held: list[str] = []
     try:
         known = {node.folder: live_job(node.folder) for node in todo}
         running = squeue.states(job for job in known.values() if job)
@@ -168,8 +171,9 @@ def submit(nodes: Sequence[Node], run: RunConfig, folder: Path, screen: Screen) 
                 job.save()
                 path = folder / "slurm" / f"{number:02}-{link_name(node.name)}.sbatch"
                 write_text(path, texts[node.folder])
-                after = [ids[parent.folder] for parent in _waits_for(node, todo)]
-                ids[node.folder] = squeue.sbatch(path, after, held=not after)
+                after = [ids[parent.folder] for parent in waits_for(node, todo)]
+                first = not set(after) & set(own)  # the others wait for these
+                ids[node.folder] = squeue.sbatch(path, after, behind if first else (), held=not after)
                 own.append(ids[node.folder])
                 held += [] if after else [ids[node.folder]]
             chain.add(Link(name=node.name, stage=node.stage, job=ids[node.folder], folder=str(job.out), shared=shared))
@@ -185,7 +189,7 @@ def submit(nodes: Sequence[Node], run: RunConfig, folder: Path, screen: Screen) 
     return chain
 
 
-def _waits_for(node: Node, todo: Sequence[Node]) -> list[Node]:
+def waits_for(node: Node, todo: Sequence[Node]) -> list[Node]:
     """The missing inputs of a node, each once."""
     folders = {one.folder for one in todo}
     return list({parent.folder: parent for parent in node.inputs.values() if parent.folder in folders}.values())

@@ -51,15 +51,19 @@ def states(ids: Iterable[str]) -> dict[str, JobState]:
     return {job: state for job, state in everything.items() if job in wanted}
 
 
-def sbatch_command(script: Path | str, after: Sequence[str], *, held: bool = False) -> list[str]:
-    """The submission of a script whose job starts when those of `after` have succeeded, and is cancelled when one of them has not."""
-    depends = [f"--dependency=afterok:{':'.join(after)}", "--kill-on-invalid-dep=yes"] if after else []
+def sbatch_command(script: Path | str, after: Sequence[str], behind: Sequence[str] = (), *, held: bool = False) -> list[str]:
+    """The submission of a script whose job starts when those of `after` have succeeded, and is cancelled when one of them has not.
+
+    Those of `behind` only have to be over, however they ended.
+    """
+    waits = [f"{kind}:{':'.join(jobs)}" for kind, jobs in (("afterok", after), ("afterany", behind)) if jobs]
+    depends = [f"--dependency={','.join(waits)}", *(["--kill-on-invalid-dep=yes"] if after else [])] if waits else []
     return ["sbatch", "--parsable", *(["--hold"] if held else []), *depends, str(script)]
 
 
-def sbatch(script: Path, after: Sequence[str], *, held: bool) -> str:
+def sbatch(script: Path, after: Sequence[str], behind: Sequence[str] = (), *, held: bool) -> str:
     """Submit; returns the job's id."""
-    return _run(sbatch_command(script, after, held=held)).strip().split(";")[0]
+    return _run(sbatch_command(script, after, behind, held=held)).strip().split(";")[0]
 
 
 def release(ids: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ LAYERS: dict[str, int] = {
     "launch": 8,
     "bench": 9,
 }  # fmt: skip
-HOMES = {"hydra": "launch", "omegaconf": "launch", "wandb": "tracking", "deepspeed": "training", "trackio": "tracking"}
+HOMES = {"hydra": "launch", "omegaconf": "launch", "wandb": "tracking", "deepspeed": "training", "trackio": "tracking", "optuna": "launch"}
 OUTSIDE = ("launch", "bench")
 """Parts that are packages of their own beside `src/`; nothing imports `bench`."""
 MODULES = sorted(path for folder in ("src/inbol", *OUTSIDE) for path in (ROOT / folder).rglob("*.py"))

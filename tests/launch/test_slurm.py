@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,15 +17,18 @@ import pytest
 from inbol.config.launching import LauncherConfig
 from inbol.config.load import ConfigError, from_mapping
 from inbol.config.run import RunConfig
+from inbol.config.sweeping import SweepConfig
 from inbol.shards.manifest import write_manifest
-from launch import chain, keeper, slurm, squeue
+from launch import chain, keeper, lanes, slurm, squeue
 from launch.chain import Chain, Link
 from launch.compose import ROOT, compose_run
 from launch.console import Screen
 from launch.history import History, Start, progress_of
 from launch.jobs import StageFailed, job_of
 from launch.plan import Node, plan
+from launch.points import PlannedPoint
 from launch.squeue import JobState, SlurmError
+from launch.sweep import load_sweep, plan_sweep
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -158,6 +162,7 @@ class FakeSlurm:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.submitted: list[tuple[str, list[str], bool]] = []
+        self.behind: dict[str, list[str]] = {}
         self.known: dict[str, JobState] = {}
         self.released: list[str] = []
         self.cancelled: list[str] = []
@@ -167,11 +172,12 @@ class FakeSlurm:
         monkeypatch.setattr(squeue, "release", self.released.extend)
         monkeypatch.setattr(squeue, "scancel", self.cancelled.extend)
 
-    def sbatch(self, script: Path, after: list[str], *, held: bool) -> str:
+    def sbatch(self, script: Path, after: list[str], behind: Sequence[str] = (), *, held: bool) -> str:
         if len(self.submitted) + 1 == self.refuse:
             raise SlurmError("sbatch: error: invalid account")
         self.submitted.append((script.name, list(after), held))
         job = str(100 + len(self.submitted))
+        self.behind[job] = list(behind)
         self.known[job] = JobState("PENDING", "Dependency")
         return job
 
@@ -200,6 +206,35 @@ def test_one_job_per_missing_stage_each_after_its_inputs(tmp_path: Path, monkeyp
     assert not any(link.shared for link in slurm.submit(nodes, run, tmp_path / "third", Screen()).links)
 
 
+def six_points(runs: Path) -> list[PlannedPoint]:
+    config, plain = load_sweep("", [f"runs_dir={runs}", "launcher=slurm", "dpo.beta=0.1,0.2,0.4", "dpo=soft,hard"])
+    assert isinstance(config, SweepConfig)
+    return plan_sweep(config, "inbol-dpo", "smoke", plain)
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_a_sweep_submits_these_jobs(limit: int | None, tmp_path: Path) -> None:
+    """What `make sweep ... LAUNCHER=slurm DRY=1` prints; UPDATE_GOLDEN=1 writes it anew. Two lanes of three points, or all at once."""
+    text = lanes.dry(six_points(tmp_path), limit)
+    path = GOLDEN / f"sweep-limit-{limit or 'none'}.txt"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_no_more_points_than_the_limit_are_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points 1 and 2 wait for nobody; `dpo` of points 3 to 6 waits until the last jobs of 1 to 4 are over. Nothing is submitted twice."""
+    fake = FakeSlurm(monkeypatch)
+    lanes.submit_points(six_points(tmp_path), tmp_path, 2, Screen())
+    chains = [Chain.read(tmp_path / f"point-{number:03d}") for number in range(6)]
+    ids = [{link.name: link.job for link in chain.links} for chain in chains]
+    assert len(fake.submitted) == 18 + 5 * 3
+    assert {job: behind for job, behind in fake.behind.items() if behind} == {
+        ids[2]["dpo"]: [ids[0][name] for name in ("score[base]", "score[threshold]", "score[sft]", "score[dpo]")],
+        **{ids[number]["dpo"]: [ids[number - 2]["score[dpo]"]] for number in (3, 4, 5)},
+    }
+
+
 def test_a_chain_that_is_refused_in_the_middle_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeSlurm(monkeypatch)
     fake.refuse = 4
@@ -220,6 +255,8 @@ def test_slurm_s_answers_are_read() -> None:
     assert [state.alive for state in found.values()] == [True, True, False]
     facts = squeue.parse_job("JobId=9 JobName=dpo JobState=RUNNING Reason=None Restarts=2 Command=/a b/c")
     assert (facts["JobState"], facts["Restarts"]) == ("RUNNING", "2")
+    assert squeue.sbatch_command("x", ["1"], ["2", "3"])[2] == "--dependency=afterok:1,afterany:2:3"
+    assert squeue.sbatch_command("x", [], ["2"]) == ["sbatch", "--parsable", "--dependency=afterany:2", "x"]
     assert squeue.sbatch_command("x", ["1", "2"]) == ["sbatch", "--parsable", "--dependency=afterok:1:2", "--kill-on-invalid-dep=yes", "x"]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from inbol.config.load import ConfigError
+from launch import points as launch_points
 from launch import sweep
 from launch.jobs import StageFailed
 from launch.plan import Node
@@ -32,7 +33,7 @@ def test_args_add_axes_and_take_the_place_of_some() -> None:
 
 
 def test_wrong_sweeps_are_refused() -> None:
-    with pytest.raises(ConfigError, match="there is no 'nope'; there are ca-dpo-beta"):
+    with pytest.raises(ConfigError, match="there is no 'nope'; there are ca-dpo-beta, optuna-ca-dpo"):
         load_sweep("nope", [])
     with pytest.raises(ConfigError, match="nothing is varied"):
         load_sweep("", ["dpo.beta=0.1"])
@@ -92,7 +93,7 @@ def test_a_failing_point_does_not_stop_the_others(
     """beta 0.2 fails; the report names the best of the rest and the missing one, and the shared stages ran once."""
     ran: list[str] = []
     fails = lambda node: node.stage == "dpo" and node.config.dpo.beta == 0.2  # noqa: E731
-    monkeypatch.setattr(sweep, "run_nodes", _runs(tmp_path, fails, ran))
+    monkeypatch.setattr(launch_points, "run_nodes", _runs(tmp_path, fails, ran))
     assert sweep.run_sweep(_args(tmp_path, "dpo.beta=0.1,0.2,0.4")) == 1
     assert Counter(ran)["sft"] == Counter(ran)["base"] == Counter(ran)["reference"] == 1
     assert Counter(ran)["dpo"] == 3
@@ -109,7 +110,7 @@ def test_a_failing_point_does_not_stop_the_others(
 
 def test_points_that_need_a_failed_stage_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    monkeypatch.setattr(sweep, "run_nodes", _runs(tmp_path, lambda node: node.stage == "sft", ran))
+    monkeypatch.setattr(launch_points, "run_nodes", _runs(tmp_path, lambda node: node.stage == "sft", ran))
     assert sweep.run_sweep(_args(tmp_path, "dpo.beta=0.1,0.2")) == 1
     assert Counter(ran)["sft"] == 1
     (folder,) = tmp_path.glob("sweep-*")
@@ -120,5 +121,5 @@ def test_points_that_need_a_failed_stage_are_not_tried_again(tmp_path: Path, mon
 
 def test_the_reason_of_a_failure_is_one_line() -> None:
     text = "dpo ended with code 1; the end of its log:\n  | Traceback\n  | FloatingPointError: loss is nan\n  | more\nfolder: x\nlog: y"
-    assert sweep._reason(text) == "dpo ended with code 1: FloatingPointError: loss is nan"
-    assert sweep._reason("score failed: no such file\nfolder: x") == "score failed: no such file"
+    assert launch_points.reason_of(text) == "dpo ended with code 1: FloatingPointError: loss is nan"
+    assert launch_points.reason_of("score failed: no such file\nfolder: x") == "score failed: no such file"

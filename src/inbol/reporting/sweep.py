@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inbol.reporting.plots import COLORS, MARKERS, STYLE
+from inbol.reporting.search import Trial, plot_search
 from inbol.shards.files import write_bytes, write_text
 
 Number = Mapping[str, float | int | None]
@@ -56,7 +57,15 @@ def best(points: Sequence[PointResult], metric: str) -> PointResult | None:
     return max(known, key=lambda point: float(point.values[metric]["value"] or 0.0), default=None) if known else None  # type: ignore[index]
 
 
-def write_report(out: Path, points: Sequence[PointResult], *, axes: Sequence[str], metric: str, columns: Sequence[str]) -> str:
+def write_report(
+    out: Path,
+    points: Sequence[PointResult],
+    *,
+    axes: Sequence[str],
+    metric: str,
+    columns: Sequence[str],
+    scales: Mapping[str, str] | None = None,
+) -> str:
     """Write `table.md`, `table.csv` and `plot.png` into `out`; returns the Markdown.
 
     Args:
@@ -65,6 +74,7 @@ def write_report(out: Path, points: Sequence[PointResult], *, axes: Sequence[str
         axes: keys that were varied.
         metric: what points are compared by.
         columns: further numbers.
+        scales: of a search, whose first axis is the trial: `linear`, `log` or `names` for every other one. A grid has none.
     """
     shown = [metric, *(column for column in columns if column != metric)]
     winner = best(points, metric)
@@ -72,7 +82,8 @@ def write_report(out: Path, points: Sequence[PointResult], *, axes: Sequence[str
     rows = [[*(point.point[axis] for axis in axes), *(_cell(point, name) for name in shown)] for point in points]
     widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
     lines = [_line(head, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *(_line(row, widths) for row in rows)]
-    text = [f"## Sweep over {', '.join(axes)}, align-val", "", *lines, ""]
+    title = f"Sweep over {', '.join(axes)}" if scales is None else f"Search over {', '.join(scales)}"
+    text = [f"## {title}, align-val", "", *lines, ""]
     if winner is not None:
         text.append(
             f"best by {metric}: **{_name(winner)}**, {_cell(winner, metric)}; chosen on align-val, one seed, intervals hold item noise."
@@ -87,9 +98,18 @@ def write_report(out: Path, points: Sequence[PointResult], *, axes: Sequence[str
         numbers = [(point.values[name].get(part) if point.values else "") for name in shown for part in ("value", "low", "high", "n")]
         writer.writerow([*(point.point[axis] for axis in axes), *numbers, point.reason if point.values is None else ""])
     write_text(out / "table.csv", table.getvalue())
-    if winner is not None:
+    if winner is not None and scales is not None:
+        plot_search(out / "plot.png", _trials(points, metric), scales=scales, metric=metric)
+    elif winner is not None:
         _plot(out / "plot.png", points, axes=axes, metric=metric)
     return markdown
+
+
+def _trials(points: Sequence[PointResult], metric: str) -> list[Trial]:
+    numbers = [(point, point.values[metric] if point.values else dict[str, float | int | None]()) for point in points]
+    return [
+        Trial(int(point.point["trial"]), point.point, found.get("value"), found.get("low"), found.get("high")) for point, found in numbers
+    ]
 
 
 def _number(slices: Mapping[str, Mapping[str, Number]], name: str) -> Number:
