@@ -43,7 +43,7 @@ train: $(INSTALLED) ## Run RECIPE at SCALE to its table; ARGS override anything,
 table: $(INSTALLED) ## Run every recipe and seed of TABLE, and report them side by side
 	@$(LAUNCH) table --table "$(TABLE)" $(DRY_FLAG) -- $(LAUNCH_ARGS) $(ARGS)
 
-sweep: $(INSTALLED) ## Run RECIPE at every point of SWEEP (conf/sweep/), or of ARGS="dpo.beta=0.05,0.1"; compared on align-val
+sweep: $(INSTALLED) ## Run RECIPE at every point of SWEEP (conf/sweep/; optuna-*: where Optuna looks), or of ARGS="dpo.beta=0.05,0.1"; on align-val
 	@$(LAUNCH) sweep --recipe "$(or $(RECIPE),inbol-dpo)" --sweep "$(SWEEP)" --scale "$(SCALE)" $(DRY_FLAG) -- $(LAUNCH_ARGS) $(ARGS)
 
 sweep-report: $(INSTALLED) ## Table and plot of the sweep RUN (the newest without it), as far as it is

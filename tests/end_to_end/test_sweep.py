@@ -16,8 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from test_kill import processes_of
 
 from inbol.config.sweeping import SweepConfig
 from launch.compose import ROOT
@@ -44,6 +44,11 @@ def manifests(runs: Path) -> dict[str, list[dict[str, Any]]]:
     for path in runs.glob("*/*/manifest.json"):
         found.setdefault(path.parent.parent.name, []).append(json.loads(path.read_text()))
     return found
+
+
+def working_for(runs: Path) -> list[psutil.Process]:
+    """Processes that name the runs folder."""
+    return [one for one in psutil.process_iter(["cmdline"]) if str(runs) in " ".join(one.info["cmdline"] or [])]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +107,7 @@ def test_a_search_that_was_killed_goes_on(grid: tuple[Path, list[PlannedPoint], 
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     deadline = time.monotonic() + 30
-    while processes_of(runs) and time.monotonic() < deadline:
+    while working_for(runs) and time.monotonic() < deadline:
         time.sleep(0.2)
     (folder,) = runs.glob("study-*")
     then = json.loads((folder / POINTS).read_text())["points"]

@@ -157,9 +157,9 @@ from pathlib import Path
 sys.path[:0] = [{tests!r}]
 from test_search import config, value_of
 from launch.study import Study
-study = Study(Path({folder!r}), config(trials=24))
+study = Study(Path({folder!r}), config(trials=12))
 while taken := study.take():
-    time.sleep(0.02)
+    time.sleep(0.05)
     study.tell(taken, value_of(taken.values))
     print(taken.number, flush=True)
 """
@@ -171,7 +171,7 @@ def test_processes_share_a_study_without_taking_a_trial_twice(tmp_path: Path) ->
     workers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     numbers = [int(line) for worker in workers for line in worker.communicate(timeout=100)[0].split()]
     assert [worker.returncode for worker in workers] == [0, 0, 0]
-    assert sorted(numbers) == list(range(24))
+    assert sorted(numbers) == list(range(12))
 
 
 # The command, with stages that write their scores at once.
