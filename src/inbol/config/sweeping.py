@@ -30,7 +30,7 @@ class SweepConfig:
     columns: tuple[str, ...] = COLUMNS
     """Further numbers of the table."""
     limit: int | None = None
-    """Points whose jobs may be in the queue's running part at once, with `launcher=slurm`; null is all of them. Elsewhere it is one."""
+    """Points in flight at once with `launcher=slurm`; null is all of them. On one machine they run one after the other."""
 
     def __post_init__(self) -> None:
         for key, values in self.grid.items():
