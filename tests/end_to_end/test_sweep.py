@@ -105,7 +105,7 @@ def test_a_search_that_was_killed_goes_on(grid: tuple[Path, list[PlannedPoint], 
         assert killed.poll() is None and time.monotonic() < deadline, killed.communicate()[0][-3000:]
         time.sleep(0.2)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
     deadline = time.monotonic() + 30
     while working_for(runs) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -121,5 +121,6 @@ def test_a_search_that_was_killed_goes_on(grid: tuple[Path, list[PlannedPoint], 
     assert "1 of 3 trials told" in out and len(re.findall(r"trial 1: .* \(taken up again\)", out)) == 1 and "trial 0:" not in out
     assert len(manifests(runs)["dpo"]) == before + 3 and len(manifests(runs)["base"]) == 1
     assert re.search(r"\*\*trial=\d dpo\.beta=", (folder / "report" / "table.md").read_text())
-    assert sweep(runs, *words).wait(timeout=120) == 0  # nothing is left to do
+    last = sweep(runs, *words)
+    assert "3 of 3 trials told" in last.communicate(timeout=120)[0] and last.returncode == 0
     assert len(manifests(runs)["dpo"]) == before + 3
