@@ -193,6 +193,8 @@ def _check_names(search: Search) -> None:
 def _devices(search: Search) -> list[list[str]]:
     """Accelerators of each worker; empty lists where there are none. Raises ConfigError when there are too few."""
     ranks, parallel, found = search.run.launcher.ranks, search.config.parallel, accelerators()
+    if parallel > 1 and search.run.launcher.nodes > 1:
+        raise ConfigError([f"sweep.parallel: {parallel} points would share the same machines; take 1, or launcher=slurm"])
     if parallel > 1 and found and len(found) < ranks * parallel:
         needed = f"{parallel} points of launcher.ranks={ranks} processes need {ranks * parallel} accelerators"
         raise ConfigError([f"sweep.parallel: {needed}; {len(found)} are visible"])
