@@ -17,19 +17,22 @@ LAUNCHER ?=
 NODES ?=
 HOSTFILE ?=
 WAIT ?=
+IMAGE ?= inbol-recipes
+BASE_IMAGE ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
-LAUNCH := $(BIN)/python -m launch
+# exec: a TERM that reaches make reaches the launcher, which ends its processes.
+LAUNCH := exec $(BIN)/python -m launch
 DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
 
 LAUNCH_ARGS := $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(if $(NODES),launcher.nodes=$(NODES)) $(if $(HOSTFILE),launcher.ssh.hostfile=$(HOSTFILE))
 WAIT_FLAG := $(if $(filter-out 0 no false,$(WAIT)),--wait)
 
 .DEFAULT_GOAL := help
-.PHONY: help train table sweep sweep-report plan status cancel logs test-slurm test-ssh data-check recipes doctor bench test lint types clean clean-venv
+.PHONY: help train table sweep sweep-report plan status cancel logs test-slurm test-ssh data-check recipes doctor bench image test test-docker lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +76,9 @@ doctor: $(INSTALLED) ## Show what this machine has for a run, and what to do abo
 bench: $(INSTALLED) ## Measure against TRL and plain generate; BENCH names cases or families, ARGS="--repetitions 3"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench $(BENCH) $(ARGS)
 
+image: ## Build the image IMAGE on BASE_IMAGE (NVIDIA's PyTorch without it) with docker, podman or buildah, whichever is there
+	@docker/build.sh "$(IMAGE)" "$(BASE_IMAGE)" $(ARGS)
+
 test: $(INSTALLED_DEV) ## Run the tests, files side by side
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 
@@ -82,9 +88,13 @@ test-slurm: $(INSTALLED_DEV) ## Install Slurm (apt, as root), start one of its o
 test-ssh: $(INSTALLED_DEV) ## Install OpenSSH (apt, as root), start two hosts of its own on this machine, and run the tests that need them
 	@tests/ssh/install.sh && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ssh tests/ssh $(ARGS)
 
-lint: $(INSTALLED_DEV) ## Check style, imports and undefined names, configuration files and shell scripts
+test-docker: $(INSTALLED_DEV) ## Install buildah and mmdebstrap (apt, as root), build the image on a bootstrapped Debian and run the recipe in it
+	@tests/docker/install.sh && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docker tests/docker $(ARGS)
+
+lint: $(INSTALLED_DEV) ## Check style, imports and undefined names, configuration files, shell scripts and Dockerfiles
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/yamllint --strict conf recipes .pre-commit-config.yaml && $(BIN)/shellcheck slurm/stage.sbatch tests/slurm/install.sh tests/ssh/install.sh .ci/run
+	@$(BIN)/yamllint --strict conf recipes docker .pre-commit-config.yaml && $(BIN)/shellcheck slurm/stage.sbatch tests/slurm/install.sh tests/ssh/install.sh docker/build.sh tests/docker/install.sh .ci/run
+	@$(BIN)/hadolint docker/Dockerfile tests/docker/base_with_torch.Dockerfile
 
 types: $(INSTALLED_DEV) ## Check types
 	@$(BIN)/mypy

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inbol.shards import manifest
 from inbol.shards.manifest import fingerprint, is_complete, read_manifest, write_manifest
 
 
@@ -72,3 +73,12 @@ def test_an_incomplete_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{tru")
     with pytest.raises(ValueError, match="not valid JSON"):
         read_manifest(tmp_path)
+
+
+def test_an_image_says_its_revision_where_there_is_no_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(manifest, "__file__", str(tmp_path / "manifest.py"))
+    monkeypatch.setenv("INBOL_REVISION", "c0ffee")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert manifest.git_revision.__wrapped__() == "c0ffee"
+    monkeypatch.setenv("INBOL_REVISION", "")
+    assert manifest.git_revision.__wrapped__() is None

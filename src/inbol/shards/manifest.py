@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -112,13 +113,14 @@ def package_versions() -> dict[str, str | None]:
 
 @cache
 def git_revision() -> str | None:
-    """Commit of the code, with `-dirty` behind it when files were changed since; None outside a repository."""
+    """Commit of the code, with `-dirty` behind it when files were changed since; outside a repository INBOL_REVISION (an image has it), or None."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20, check=False)
+        found = done.stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+        found = ""
+    return found or os.environ.get("INBOL_REVISION") or None
 
 
 def _canonical(value: Any) -> str:
