@@ -135,7 +135,8 @@ def test_the_health_check_is_the_doctor_and_tells_sick_from_well(buildah: Builde
     test = buildah("inspect", "--format", "{{.Docker.Config.Healthcheck.Test}}", "--type", "image", "localhost/ours")
     assert test == "[CMD python -m launch doctor]"
     assert buildah("run", plain, "--", "bash", "-c", "python -m launch doctor >/dev/null; echo $?") == "0"
-    broken = "mkdir /tmp/broken; echo 'raise ImportError' > /tmp/broken/deepspeed.py; export PYTHONPATH=/tmp/broken; python -m launch doctor >&2; echo $?"
+    broken = "mkdir /tmp/broken; echo 'raise ImportError' > /tmp/broken/deepspeed.py; PYTHONPATH=/tmp/broken python -m launch doctor >&2"
+    broken += "; echo $?"
     assert buildah("run", plain, "--", "bash", "-c", broken) == "1"
 
 
@@ -150,10 +151,9 @@ def test_any_user_can_run_it(buildah: Builder, plain: str) -> None:
 def test_nothing_of_the_builder_is_in_the_image(buildah: Builder, plain: str) -> None:
     """Neither its pip configuration nor anything outside the list of .dockerignore."""
     assert buildah("run", plain, "--", "pip", "config", "list") == ":env:.constraint='/opt/inbol/.venv/constraints.txt'"
-    assert buildah("run", plain, "--", "bash", "-c", "ls -A | tr '\\n' ' '").split() == [
-        ".venv", "LICENSE", "Makefile", "README.md", "bench", "conf", "constraints.txt", "data", "docker", "launch", "pyproject.toml", "recipes",
-        "runs", "slurm", "src",
-    ]  # fmt: skip
+    made = {".venv", "docker", "runs", "data"}
+    named = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")} - {"docker/install.py"}
+    assert set(buildah("run", plain, "--", "ls", "-A").split()) == named | made
 
 
 def test_the_torch_of_a_base_image_stays(buildah: Builder) -> None:
@@ -185,9 +185,9 @@ def test_kubernetes_knows_every_key_of_the_job(side: Path, tmp_path: Path) -> No
 
 
 def test_skypilot_reads_the_task(side: Path, tmp_path: Path) -> None:
-    ask = "import sys, sky; task = sky.Task.from_yaml(sys.argv[1]); print(sorted((n, c) for r in task.resources for n, c in r.accelerators.items()))"
+    ask = "import sys, sky; got = sky.Task.from_yaml(sys.argv[1]).resources; print(sorted((*r.accelerators.items(),) for r in got))"
     env = {**os.environ, "HOME": str(tmp_path), "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     done = subprocess.run(
         [side / "bin" / "python", "-c", ask, ROOT / "docker" / "skypilot.yaml"], env=env, capture_output=True, text=True, check=False
     )
-    assert done.stdout.splitlines()[-1:] == ["[('A100-80GB', 8), ('H100', 8)]"], done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1:] == ["[(('A100-80GB', 8),), (('H100', 8),)]"], done.stderr[-2000:]

@@ -113,14 +113,17 @@ def package_versions() -> dict[str, str | None]:
 
 @cache
 def git_revision() -> str | None:
-    """Commit of the code, with `-dirty` behind it when files were changed since; outside a repository INBOL_REVISION (an image has it), or None."""
+    """Commit of the code, with `-dirty` behind it when files were changed since; outside a repository what INBOL_REVISION says (images have
+    it), or None."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20, check=False)
         found = done.stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         found = ""
-    return found or os.environ.get("INBOL_REVISION") or None
+    if not found and not any((folder / ".git").exists() for folder in Path(__file__).parents):
+        found = os.environ.get("INBOL_REVISION", "")
+    return found or None
 
 
 def _canonical(value: Any) -> str:
