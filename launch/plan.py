@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inbol.config import stages as config
+from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, BenchmarkScoreStage
 from inbol.config.identity import identity
 from inbol.config.run import RunConfig
 from inbol.config.training import BaseConfig
@@ -24,6 +25,8 @@ FRESH = 10
 """Samples per question of the evaluated split that only grade the confidence."""
 ALIGN = ("align-train", "align-val")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt")
+"""Of a benchmark's files."""
 LABELS = {"base": "base", "threshold": "base + threshold", "refusal-prompt": "refusal prompt", "sft": "SFT", "dpo": "DPO"}
 
 
@@ -84,9 +87,12 @@ class _Planner:
 
     def report_inputs(self) -> dict[str, Node]:
         rows = self.run.recipe.rows
+        for name in self.run.benchmarks:
+            self.benchmark_data(name)  # first of all, so that what is missing shows before anything is trained
         scores = {row: self.score(row) for row in rows}
         trained = {f"train:{row}": self.model(row) for row in rows if row in ("sft", "dpo")}
-        return {**scores, **trained, "vqa": self.vqa()}
+        measured = {f"benchmark:{name}:{row}": self.benchmark_score(name, row) for name in self.run.benchmarks for row in rows}
+        return {**scores, **trained, "vqa": self.vqa(), **measured}
 
     def node(
         self, stage: str, stage_config: Any, inputs: Mapping[str, Node], *, mark: str = "", outside: Mapping[str, str] | None = None
@@ -192,6 +198,46 @@ class _Planner:
         stage = config.ScoreStage(score=run.score, boundary=boundary, row=row, split=split)
         return self.node("score", stage, inputs, mark=row)
 
+    def benchmark_data(self, name: str) -> Node:
+        run, own = self.run, self.run.benchmark.get(name, BenchmarkConfig())
+        stage = BenchmarkDataStage(
+            benchmark=name,
+            path=own.path,
+            seed=own.seed,
+            max_pixels=run.source.max_pixels,
+            images_per_shard=run.source.images_per_shard,
+        )
+        if own.path == TINY:
+            return self.node(
+                "benchmark_data", replace(stage, tiny_images=own.tiny_images, split=run.eval_split), {"vqa": self.vqa()}, mark=name
+            )
+        return self.node("benchmark_data", stage, {}, mark=name, outside=benchmark_identity(Path(own.path)))
+
+    def benchmark_predict(self, name: str, row: str) -> Node:
+        """The stage `predict` on a benchmark's items, whose prompts are shown as they are."""
+        if row == "threshold":
+            return self.benchmark_predict(name, "base")
+        own, predict = self.run.benchmark.get(name, BenchmarkConfig()), self.run.predict
+        if own.max_new_tokens:
+            predict = replace(predict, max_new_tokens=own.max_new_tokens)
+        stage = config.PredictStage(predict=predict, split="test", prompt="allow-refusal" if row == "refusal-prompt" else "plain")
+        data = self.benchmark_data(name)
+        return self.node("predict", stage, {"vqa": data, "unsolvable": data, "model": self.model(row)}, mark=f"{name},{row}")
+
+    def benchmark_score(self, name: str, row: str) -> Node:
+        own = self.run.benchmark.get(name, BenchmarkConfig())
+        stage = BenchmarkScoreStage(benchmark=name, seed=own.seed, score=self.run.score)
+        inputs = {"data": self.benchmark_data(name), "predictions": self.benchmark_predict(name, row)}
+        if row == "threshold":
+            inputs["threshold"] = self.score(row)
+        return self.node("benchmark_score", stage, inputs, mark=f"{name},{row}")
+
+
+def benchmark_identity(folder: Path) -> dict[str, str]:
+    """What of a benchmark's folder counts: as `folder_identity`, with every file as annotation whose name ends as those of data do."""
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in DATA_SUFFIXES and path.is_file()]
+    return folder_identity(folder, *(path.relative_to(folder).as_posix() for path in found))
+
 
 def folder_identity(folder: Path, *annotations: str) -> dict[str, str]:
     """What of a source outside the runs folder counts: the hashes of its annotation files, and one of the names, sizes and times of its
@@ -200,7 +246,7 @@ def folder_identity(folder: Path, *annotations: str) -> dict[str, str]:
     for path in (folder / name for name in annotations):
         if path.is_file():
             with path.open("rb") as file:
-                identity[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+                identity[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -64,6 +65,8 @@ class PlannedRow:
     """The score stage of every seed."""
     trained: tuple[Node, ...]
     """The training stage of every seed; empty for rows that train nothing."""
+    benchmarks: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
+    """The score of every seed, by benchmark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,7 @@ def plan_table(config: TableConfig, overrides: list[str]) -> TablePlan:
                     row=row,
                     scores=tuple(inputs[row] for _, inputs in planned),
                     trained=tuple(inputs[f"train:{row}"] for _, inputs in planned if f"train:{row}" in inputs),
+                    benchmarks={name: tuple(inputs[f"benchmark:{name}:{row}"] for _, inputs in planned) for name in first.benchmarks},
                 )
             )
     errors += _check_rows(config, rows) if not errors else []
@@ -190,6 +194,10 @@ def report(table: TablePlan, out: Path) -> None:
         vqa=table.vqa.folder,
         resamples=score.bootstrap,
         seed=score.seed,
+        benchmarks={
+            name: {row.name: tuple(node.folder for node in row.benchmarks[name]) for row in table.rows if name in row.benchmarks}
+            for name in dict.fromkeys(name for row in table.rows for name in row.benchmarks)
+        },
     )
 
 

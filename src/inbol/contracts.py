@@ -63,6 +63,10 @@ class Question:
     """Name of the template it was made from; the unit of generalisation for unsolvable questions."""
 
 
+UNSHOWN = "unshown"
+"""In a sample's `meta`: its picture only keeps its place in the shard, and the questions are asked about none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VqaSample:
     """One image and all that is asked about it: one WebDataset sample (`<key>.png` and `<key>.json`)."""
@@ -80,7 +84,7 @@ class VqaSample:
     questions: tuple[Question, ...]
     """Answerable questions; unsolvable ones live in the `unsolvable` stage's records."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """Facts for the report and for rules, never a model input: `level` (degradation), `shape`, `color`."""
+    """Facts for the report and for rules, never a model input: `level` (degradation), `shape`, `color`; and `UNSHOWN`."""
 
 
 UNSOLVABLE_KINDS = ("false-premise", "context-dependent", "subjective", "vague", "other-modality")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from inbol.config.benchmarks import BenchmarkConfig
 from inbol.config.checks import one_of
 from inbol.config.data import (
     BoundaryConfig,
@@ -86,6 +87,10 @@ class RunConfig:
     plan: PlanConfig = PlanConfig()
     eval_split: str = "test"
     """`test` for a final evaluation, `align-val` for choosing thresholds, variants and defaults."""
+    benchmarks: tuple[str, ...] = ()
+    """Benchmarks that every row is measured on, by name; docs/benchmarks.md lists them."""
+    benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
+    """Where each benchmark's files are, and more, by name; one that is not named here takes the defaults."""
 
     def __post_init__(self) -> None:
         one_of("eval_split", self.eval_split, ("test", "align-val"))

@@ -9,6 +9,7 @@ import numpy as np
 
 from inbol.evaluation.calibration import RiskCoverage, risk_coverage
 from inbol.reporting import plots
+from inbol.reporting.benchmarks import BenchmarkFolders, benchmark_tables
 from inbol.reporting.compare import Comparison
 from inbol.reporting.content import confidence_table, detail_tables, main_tables
 from inbol.reporting.gallery import choose, examples
@@ -30,6 +31,7 @@ def build_report(
     vqa: Path | None = None,
     resamples: int = 2000,
     seed: int = 0,
+    benchmarks: BenchmarkFolders | None = None,
 ) -> list[Table]:
     """Write `table.md|csv|tex` (the main tables), `details.md|csv|tex`, `plots/*.png` and `report.html` into `out`.
 
@@ -39,6 +41,7 @@ def build_report(
         vqa: folder of the images, for the gallery; without it the gallery shows the texts alone.
         resamples: bootstrap resamples, over images and over seeds.
         seed: of the resampling and of the choice of examples.
+        benchmarks: score folders of the benchmarks; their tables stand behind the main ones, the differences among the details.
 
     Returns:
         The main tables.
@@ -52,8 +55,9 @@ def build_report(
         raise ValueError(f"comparators: {', '.join(unknown)} is not among the systems {', '.join(names)}")
     runs = load_runs(systems)
     comparison = Comparison(runs, resamples=resamples, seed=seed)
-    main = main_tables(comparison, systems, comparators)
-    details = [*detail_tables(comparison, systems), confidence_table(comparison.confidence(names[0]))]
+    measured, differing = benchmark_tables(benchmarks or {}, systems, seed=seed)
+    main = [*main_tables(comparison, systems, comparators), *measured]
+    details = [*detail_tables(comparison, systems), confidence_table(comparison.confidence(names[0])), *differing]
     figures = draw(out / "plots", comparison, systems)
     labelled = {s.label: {g.key: g for g in runs[s.name][0].graded} for s in systems}
     items = runs[names[0]][0].items

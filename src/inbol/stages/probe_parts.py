@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from inbol import interrupt
-from inbol.contracts import Question
+from inbol.contracts import UNSHOWN, Question, VqaSample
 from inbol.models.generate import Decoded, decode_trees
 from inbol.models.load import load_model, load_processor, pick_device
 from inbol.models.tree import Branch, Tree, TreeCollator
@@ -82,8 +84,13 @@ def answer_shards(
         for start in range(0, len(rows), trees_per_batch):
             interrupt.stop_here(f"{done} of {len(names)} shards")
             part = rows[start : start + trees_per_batch]
-            trees = [Tree(decode_image(sample.image), tuple(map(Branch, prompts))) for sample, _, prompts in part]
+            trees = [Tree(shown(sample), tuple(map(Branch, prompts))) for sample, _, prompts in part]
             records.update((record.key, record) for record in answer(decoder, trees, [questions for _, questions, _ in part]))
         written += write_records(out, (records[q.key] for _, questions in asked for q in questions))
     progress(len(names), len(names), "")
     return {"shards": len(names), "records": written}
+
+
+def shown(sample: VqaSample) -> Image.Image | None:
+    """The picture that the questions are asked about; None for none."""
+    return None if sample.meta.get(UNSHOWN) else decode_image(sample.image)

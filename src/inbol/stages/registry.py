@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from inbol.config import benchmarks
 from inbol.config import stages as config
 
 Parallel = Literal["inline", "shards", "ranks"]
@@ -40,5 +41,7 @@ STAGES: dict[str, StageSpec] = {
     "dpo": StageSpec(config.DpoStage, "ranks", 1),
     "predict": StageSpec(config.PredictStage, "shards", 2),
     "score": StageSpec(config.ScoreStage, "inline", 1),
+    "benchmark_data": StageSpec(benchmarks.BenchmarkDataStage, "inline", 1),
+    "benchmark_score": StageSpec(benchmarks.BenchmarkScoreStage, "inline", 1),
     "report": StageSpec(config.ReportStage, "inline", 1),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from inbol.config.stages import ReportStage
@@ -37,10 +38,21 @@ def run(job: Job) -> dict[str, Any]:
         vqa=job.inputs.get("vqa"),
         resamples=config.score.bootstrap,
         seed=config.score.seed,
+        benchmarks=benchmark_folders(job),
     )
     track(job, systems, main)
     answering = main[0]
     return {"rows": len(systems), **{f"{label} T0": cells[0].value for label, cells in answering.rows}}
+
+
+def benchmark_folders(job: Job) -> dict[str, dict[str, tuple[Path, ...]]]:
+    """Score folders by benchmark and row, from the inputs `benchmark:<name>:<row>`."""
+    found: dict[str, dict[str, tuple[Path, ...]]] = {}
+    for role, folder in job.inputs.items():
+        if role.startswith("benchmark:"):
+            _, name, row = role.split(":")
+            found.setdefault(name, {})[row] = (folder,)
+    return found
 
 
 def track(job: Job, systems: list[System], tables: list[Table]) -> None:

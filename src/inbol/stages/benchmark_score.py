@@ -1,0 +1,52 @@
+"""Stage `benchmark_score`: one system's responses to a benchmark become grades and numbers; no model is needed."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from inbol.benchmarks.dataset import SPLIT, BenchmarkRecord
+from inbol.benchmarks.registry import open_benchmark
+from inbol.benchmarks.scoring import REFUSAL, score_benchmark
+from inbol.config.benchmarks import BenchmarkScoreStage
+from inbol.contracts import Prediction
+from inbol.shards.files import read_records, write_bytes, write_records, write_text
+from inbol.stages.benchmark_data import ABOUT, ITEMS
+from inbol.stages.job import Job
+from inbol.stages.score import by_key
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write `grades.jsonl`, `scores.json` and `samples.npy` (the bootstrap, which the report pairs).
+
+    With the input `threshold`, responses below the level that that score chose on `align-val` count as refusals.
+    """
+    config: BenchmarkScoreStage = job.config
+    data = job.inputs["data"]
+    records = read_records(data / ITEMS, BenchmarkRecord)
+    level = _level(job)
+    predictions = by_key(job.inputs["predictions"], SPLIT, Prediction)
+    responses = {key: REFUSAL if math.exp(one.logprob) < level else one.text for key, one in predictions.items()}
+    benchmark = open_benchmark(config.benchmark, seed=config.seed)
+    result = score_benchmark(benchmark, records, responses, resamples=config.score.bootstrap, seed=config.score.seed)
+    scores = result.scores | {"made": json.loads((data / ABOUT).read_text(encoding="utf-8"))["made"]}
+    if level:
+        scores["threshold"] = level
+    buffer = io.BytesIO()
+    np.save(buffer, result.samples, allow_pickle=False)
+    write_records(job.out / "grades.jsonl", result.graded)
+    write_bytes(job.out / "samples.npy", buffer.getvalue())
+    write_text(job.out / "scores.json", json.dumps(scores, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    first = scores["order"][0]
+    return {"items": scores["n"], "images": scores["images"], first: scores["measures"][first]["value"]}
+
+
+def _level(job: Job) -> float:
+    """The level of the row `threshold`; 0 for the other rows."""
+    if "threshold" not in job.inputs:
+        return 0.0
+    return float(json.loads((job.inputs["threshold"] / "scores.json").read_text(encoding="utf-8"))["threshold"]["level"])
