@@ -54,7 +54,7 @@ class MmSap:
     name = NAME
     notes = (
         "BasicVisQA, KnowVisQA, BeyondVisQA, total: share of items with the right option, which on BeyondVisQA is the refusal.",
-        "score_kk: right on BasicVisQA and KnowVisQA, score_ku: refused on BeyondVisQA, both as shares of all items; their sum is the total. "
+        "score_kk: right on BasicVisQA and KnowVisQA, score_ku: refused on BeyondVisQA, as shares of all items; their sum is the total. "
         "A refusal on KnowVisQA is wrong.",
         "T1: right +1 (so a refusal on BeyondVisQA), refused 0, wrong -1.",
     )

@@ -34,7 +34,7 @@ class _Scored:
 
 
 def benchmark_tables(folders: BenchmarkFolders, systems: Sequence[System], *, seed: int) -> tuple[list[Table], list[Table]]:
-    """(the main table of each benchmark, its further ones: measures by slice where there are many, paired differences from the first system).
+    """(the main table of each benchmark, its further ones: by slice where there are many measures, and paired differences).
 
     Raises:
         ValueError: systems that were asked different items, or scored with another number of resamples.
