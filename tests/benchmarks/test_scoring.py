@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,13 @@ def test_the_bootstrap_draws_whole_pictures_and_pairs_systems(tmp_path: Path) ->
     assert set(np.unique(accuracy)) == {0.0, 0.5, 1.0}
     swapped = score_benchmark(Pope(), records, {key: other[value] for key, value in said.items()}, resamples=200, seed=0)
     assert swapped.samples[:, 0] == pytest.approx(1 - accuracy)
+
+
+@pytest.mark.parametrize("name", ["pope", "mm_sap"])
+def test_a_source_without_known_shapes_makes_no_instance(tmp_path: Path, name: str) -> None:
+    samples = [replace(sample, meta={"level": 0}) for sample in shape_samples(2)]
+    with pytest.raises(ValueError, match=f"needs pictures whose shape .*set benchmark.{name}.path"):
+        open_benchmark(name, seed=0).write_tiny(samples, tmp_path, seed=0)
 
 
 def test_responses_that_do_not_fit_are_refused(tmp_path: Path) -> None:

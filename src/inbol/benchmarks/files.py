@@ -153,6 +153,17 @@ class Pictures:
         return found
 
 
+def with_facts(samples: Sequence[VqaSample], facts: Mapping[str, Sequence[str]], *, benchmark: str) -> list[VqaSample]:
+    """The samples whose `meta` has one of these values for each fact. Raises ValueError where there are none to make an instance of."""
+    known = [sample for sample in samples if all(sample.meta.get(fact) in values for fact, values in facts.items())]
+    if not known:
+        raise ValueError(
+            f"{benchmark}: a tiny instance needs pictures whose {' and '.join(facts)} are known, which this source has not; "
+            f"set benchmark.{benchmark}.path to the released files"
+        )
+    return known
+
+
 def write_pictures(samples: Sequence[VqaSample], folder: Path) -> dict[str, str]:
     """Write the samples' images as files; returns the file name by sample key."""
     folder.mkdir(parents=True, exist_ok=True)

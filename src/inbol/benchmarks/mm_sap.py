@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from inbol.benchmarks.base import BenchmarkItem, Grade
-from inbol.benchmarks.files import Pictures, need_file, read_array, rest, text_of, write_lines, write_pictures
+from inbol.benchmarks.files import Pictures, need_file, read_array, rest, text_of, with_facts, write_lines, write_pictures
 from inbol.benchmarks.measuring import Graded, share
 from inbol.building.unsolvable import make_unsolvable
 from inbol.contracts import VqaSample
@@ -113,7 +113,7 @@ class MmSap:
 
     def write_tiny(self, samples: Sequence[VqaSample], folder: Path, *, seed: int) -> None:
         """Colours as BasicVisQA, shapes as KnowVisQA (no knowledge is needed: its place alone is taken), the rest beyond the picture."""
-        known = [sample for sample in samples if sample.meta.get("shape") in SHAPES and sample.meta.get("color") in COLORS]
+        known = with_facts(samples, {"shape": SHAPES, "color": COLORS}, benchmark=NAME)
         names = write_pictures(known, folder / "images")
         records: dict[str, list[dict[str, Any]]] = {subset: [] for subset in SUBSETS}
         for sample in known:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from inbol.benchmarks.base import BenchmarkDataMissing, BenchmarkItem, Grade
-from inbol.benchmarks.files import Pictures, read_array, rest, text_of, write_lines, write_pictures
+from inbol.benchmarks.files import Pictures, read_array, rest, text_of, with_facts, write_lines, write_pictures
 from inbol.benchmarks.measuring import Graded, precision_recall_f1, share
 from inbol.contracts import VqaSample
 from inbol.evaluation.metrics import Mask, Measure
@@ -76,7 +76,7 @@ class Pope:
 
     def write_tiny(self, samples: Sequence[VqaSample], folder: Path, *, seed: int) -> None:
         """The shape that is there and, for each split, one that is not. Three shapes have no popular one: all splits draw at random."""
-        known = [sample for sample in samples if sample.meta.get("shape") in SHAPES]
+        known = with_facts(samples, {"shape": SHAPES}, benchmark=NAME)
         names = write_pictures(known, folder / "images")
         for split in SPLITS:
             records: list[dict[str, object]] = []

@@ -55,6 +55,8 @@ def _make_tiny(job: Job, benchmark: Benchmark) -> Path:
     folder = job.out / TINY
     folder.mkdir(parents=True, exist_ok=True)
     samples = list(islice(_samples(job.inputs["vqa"], config.split), config.tiny_images))
+    if not samples:
+        raise ValueError(f"{benchmark.name}: the source has no images in split {config.split!r} to make a tiny instance of")
     benchmark.write_tiny(samples, folder, seed=config.seed)
     return folder
 
