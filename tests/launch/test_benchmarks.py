@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,9 @@ def test_choosing_defaults_touches_no_test_image() -> None:
 
 
 def test_tables_show_benchmarks_of_every_row_and_seed() -> None:
-    table = plan_table(load_table("inbol-tiny"), ["benchmarks=[pope]"])
-    assert all(len({node.folder for node in row.benchmarks["pope"]}) == 3 for row in table.rows)
+    config = load_table("inbol-tiny")
+    table = plan_table(replace(config, entries=config.entries[:2], seeds=(0, 1), comparators=()), ["benchmarks=[pope]"])
+    assert all(len({node.folder for node in row.benchmarks["pope"]}) == 2 for row in table.rows)
     assert sum(node.stage == "benchmark_data" for node, _ in table.nodes) == 1
 
 
