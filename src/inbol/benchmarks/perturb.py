@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from inbol.sources.seeding import stream
 
 KINDS = ("misspelling", "swapping", "synonym")
 DEGREES = (3, 5, 10)
+DEGREE = 5
+"""Where none is named."""
 SHORTEST = 4
 """Letters of the shortest word that is misspelt; a slip in `is` or `red` makes another word."""
 
@@ -118,22 +120,20 @@ def noisy_questions(questions: Sequence[str], kind: str, degree: int, *, seed: i
     return [word_noise(text, kind, degree, stream(seed, "word-noise", kind, str(degree), text)) for text in questions]
 
 
-@dataclass(frozen=True)
+@dataclass
 class WordNoise:
     """A benchmark asked clean and with noise in its questions."""
 
     inner: Benchmark
     kind: str = "misspelling"
-    degree: int = 5
+    degree: int = DEGREE
     seed: int = 0
+    name: str = field(init=False)
+    """`vqa+misspelling-5`."""
 
     def __post_init__(self) -> None:
         word_noise("", self.kind, self.degree, np.random.default_rng(0))
-
-    @property
-    def name(self) -> str:
-        """`vqa+misspelling-5`."""
-        return f"{self.inner.name}+{self.kind}-{self.degree}"
+        self.name = f"{self.inner.name}+{self.kind}-{self.degree}"
 
     @property
     def notes(self) -> tuple[str, ...]:
