@@ -44,15 +44,9 @@ def run(job: Job) -> dict[str, Any]:
         write_shard(path, chunk)
         write_records(path.with_suffix(".jsonl"), [])
     write_records(job.out / ITEMS, records)
+    about = {"benchmark": benchmark.name, "items": len(records), "images": images, "made": config.path == TINY}
     notes = getattr(benchmark, "file_notes", None)  # few benchmarks have something to say about their files
-    about = {
-        "benchmark": benchmark.name,
-        "items": len(records),
-        "images": images,
-        "made": config.path == TINY,
-        "notes": notes(folder) if notes else [],
-    }
-    write_text(job.out / ABOUT, json.dumps(about, sort_keys=True) + "\n")
+    write_text(job.out / ABOUT, json.dumps({**about, "notes": notes(folder) if notes else []}, sort_keys=True) + "\n")
     return about
 
 
