@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from inbol.benchmarks.registry import BENCHMARKS
+from inbol.benchmarks.registry import BENCHMARKS, files_of, open_benchmark
 from inbol.config.load import ConfigError, from_mapping
 from inbol.config.run import RunConfig
 from inbol.text.masking import credentials_in
@@ -83,7 +83,12 @@ def compose_run(recipe: str, scale: str, overrides: Sequence[str] = ()) -> RunCo
 
 def _benchmark_mistakes(run: RunConfig) -> list[str]:
     """Benchmarks that do not exist, or are named twice. Here, since the configuration knows of no benchmark."""
-    errors = [message for name in run.benchmarks for message in _unknown("benchmarks", name, BENCHMARKS)]
+    errors = [message for name in run.benchmarks for message in _unknown("benchmarks", files_of(name), BENCHMARKS)]
+    for name in run.benchmarks if not errors else ():
+        try:
+            open_benchmark(name, seed=0)
+        except ValueError as error:
+            errors.append(f"benchmarks: {name!r}: {error}")
     errors += [message for name in run.benchmark for message in _unknown("benchmark", name, BENCHMARKS)]
     twice = sorted({name for name in run.benchmarks if run.benchmarks.count(name) > 1})
     return errors + [f"benchmarks: {name!r} is named twice" for name in twice]

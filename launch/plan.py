@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from inbol.benchmarks.registry import files_of
 from inbol.config import stages as config
 from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, BenchmarkScoreStage
 from inbol.config.identity import identity
@@ -64,6 +65,18 @@ def score_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
     return planner.nodes_for(report=False), inputs
 
 
+def benchmark_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
+    """As `score_nodes`, for the benchmarks alone: nothing of the source's own questions is scored but what a row needs.
+
+    Roles: `benchmark:<name>:<row>`.
+    """
+    planner = _Planner(run)
+    for name in run.benchmarks:
+        planner.benchmark_data(name)
+    inputs = {f"benchmark:{name}:{row}": planner.benchmark_score(name, row) for name in run.benchmarks for row in run.recipe.rows}
+    return planner.nodes_for(report=False, inputs=inputs), inputs
+
+
 def labels(run: RunConfig) -> dict[str, str]:
     """Printed name of every row of the run's recipe."""
     return {row: run.recipe.labels.get(row, LABELS[row]) for row in run.recipe.rows}
@@ -76,8 +89,8 @@ class _Planner:
         self.run = run
         self.made: dict[tuple[str, str], Node] = {}
 
-    def nodes_for(self, *, report: bool) -> list[Node]:
-        inputs = self.report_inputs()
+    def nodes_for(self, *, report: bool, inputs: Mapping[str, Node] | None = None) -> list[Node]:
+        inputs = self.report_inputs() if inputs is None else inputs
         if report:
             run = self.run
             title = f"{run.recipe.name} at scale {run.scale}, seed {run.seed}, {run.eval_split} split"
@@ -198,8 +211,13 @@ class _Planner:
         stage = config.ScoreStage(score=run.score, boundary=boundary, row=row, split=split)
         return self.node("score", stage, inputs, mark=row)
 
+    def benchmark_config(self, name: str) -> BenchmarkConfig:
+        """Word noise reads the files of its benchmark, unless it is given its own."""
+        given = self.run.benchmark
+        return given.get(name) or given.get(files_of(name)) or BenchmarkConfig()
+
     def benchmark_data(self, name: str) -> Node:
-        run, own = self.run, self.run.benchmark.get(name, BenchmarkConfig())
+        run, own = self.run, self.benchmark_config(name)
         stage = BenchmarkDataStage(
             benchmark=name,
             path=own.path,
@@ -217,7 +235,7 @@ class _Planner:
         """The stage `predict` on a benchmark's items, whose prompts are shown as they are."""
         if row == "threshold":
             return self.benchmark_predict(name, "base")
-        own, predict = self.run.benchmark.get(name, BenchmarkConfig()), self.run.predict
+        own, predict = self.benchmark_config(name), self.run.predict
         if own.max_new_tokens:
             predict = replace(predict, max_new_tokens=own.max_new_tokens)
         stage = config.PredictStage(predict=predict, split="test", prompt="allow-refusal" if row == "refusal-prompt" else "plain")
@@ -225,7 +243,7 @@ class _Planner:
         return self.node("predict", stage, {"vqa": data, "unsolvable": data, "model": self.model(row)}, mark=f"{name},{row}")
 
     def benchmark_score(self, name: str, row: str) -> Node:
-        own = self.run.benchmark.get(name, BenchmarkConfig())
+        own = self.benchmark_config(name)
         stage = BenchmarkScoreStage(benchmark=name, seed=own.seed, score=self.run.score)
         inputs = {"data": self.benchmark_data(name), "predictions": self.benchmark_predict(name, row)}
         if row == "threshold":

@@ -17,7 +17,8 @@ from inbol.shards.manifest import is_complete
 from launch.compose import CONF, compose_run, names
 from launch.console import Screen
 from launch.local import run_nodes
-from launch.plan import Node, labels, score_nodes
+from launch.plan import Node, benchmark_nodes, labels, score_nodes
+from launch.published import PublishedConfig, load_all, report_published
 from launch.runs import freeze, link, new_folder
 
 
@@ -44,6 +45,8 @@ class TableConfig:
     entries: tuple[Entry, ...]
     comparators: tuple[str, ...] = ()
     """Rows, as `<recipe>/<row>`, that every other row is compared with, paired; all where empty."""
+    published: tuple[PublishedConfig, ...] = ()
+    """Published tables to stand beside the rows; the table is then about their benchmarks alone, and nothing else is scored."""
 
     def __post_init__(self) -> None:
         if not self.seeds or not self.entries:
@@ -79,7 +82,8 @@ class TablePlan:
     nodes: tuple[tuple[Node, RunConfig], ...]
     """Every stage once, inputs first, with a run that asks for it."""
     rows: tuple[PlannedRow, ...]
-    vqa: Node
+    vqa: Node | None
+    """The images, for the gallery; None for a table about benchmarks alone."""
 
 
 def load_table(name: str) -> TableConfig:
@@ -97,20 +101,23 @@ def plan_table(config: TableConfig, overrides: list[str]) -> TablePlan:
     runs: list[RunConfig] = []
     errors: list[str] = []
     vqa: Node | None = None
+    asked = sorted({table.benchmark for table in load_all(config.published).values()})
+    given = [f"benchmarks=[{','.join(asked)}]"] if asked else []
+    nodes_of = benchmark_nodes if asked else score_nodes
     for entry in config.entries:
         planned: list[tuple[RunConfig, dict[str, Node]]] = []
         for seed in config.seeds:
             try:
-                run = compose_run(entry.recipe, config.scale, [*entry.overrides, *overrides, f"seed={seed}"])
+                run = compose_run(entry.recipe, config.scale, [*given, *entry.overrides, *overrides, f"seed={seed}"])
             except ConfigError as error:
                 errors += [f"entry {entry.recipe}: {message}" for message in error.errors]
                 break
-            own, inputs = score_nodes(_with_rows(run, entry))
+            own, inputs = nodes_of(_with_rows(run, entry))
             for node in own:
                 nodes.setdefault(node.folder, (node, run))
             planned.append((run, inputs))
             runs.append(run)
-            vqa = inputs["vqa"]
+            vqa = inputs.get("vqa")
         if len(planned) < len(config.seeds):
             continue
         first = planned[0][0]
@@ -123,13 +130,13 @@ def plan_table(config: TableConfig, overrides: list[str]) -> TablePlan:
                     name=" ".join([f"{entry.recipe}/{row}", *entry.overrides]),
                     label=entry.label or labels(first)[row],
                     row=row,
-                    scores=tuple(inputs[row] for _, inputs in planned),
+                    scores=tuple(inputs[row] for _, inputs in planned if row in inputs),
                     trained=tuple(inputs[f"train:{row}"] for _, inputs in planned if f"train:{row}" in inputs),
                     benchmarks={name: tuple(inputs[f"benchmark:{name}:{row}"] for _, inputs in planned) for name in first.benchmarks},
                 )
             )
     errors += _check_rows(config, rows) if not errors else []
-    if errors or vqa is None:
+    if errors:
         raise ConfigError(errors)
     return TablePlan(config=config, runs=tuple(runs), nodes=tuple(nodes.values()), rows=tuple(rows), vqa=vqa)
 
@@ -165,8 +172,9 @@ def run_table(args: argparse.Namespace) -> int:
         freeze(folder, run, list(args.overrides), f"resolved/{run.recipe.name}-seed{run.seed}.yaml")
     run_nodes(table.nodes, folder.name, screen)
     for row in table.rows:
-        for seed, node in zip(table.config.seeds, row.scores, strict=True):
-            link(folder, node, f"{row.name.replace('/', '-').replace(' ', '-')}-seed{seed}")
+        for name, nodes in {"": row.scores, **{f"-{benchmark}": own for benchmark, own in row.benchmarks.items()}}.items():
+            for seed, node in zip(table.config.seeds, nodes, strict=bool(nodes)):
+                link(folder, node, f"{row.name.replace('/', '-').replace(' ', '-')}{name}-seed{seed}")
     report(table, folder / "report")
     screen.table((folder / "report" / "table.md").read_text(encoding="utf-8"))
     screen.say(f"report: {folder / 'report' / 'report.html'}")
@@ -175,6 +183,16 @@ def run_table(args: argparse.Namespace) -> int:
 
 def report(table: TablePlan, out: Path) -> None:
     """Write the table, the plots and the page of all rows over all seeds into `out`."""
+    if table.config.published:
+        report_published(
+            out,
+            title=table.config.title,
+            published=table.config.published,
+            rows=[(row.label, {name: [n.folder for n in nodes] for name, nodes in row.benchmarks.items()}) for row in table.rows],
+            seeds=table.config.seeds,
+            seed=table.runs[0].score.seed,
+        )
+        return
     systems = [
         System(
             name=row.name,
@@ -191,7 +209,7 @@ def report(table: TablePlan, out: Path) -> None:
         title=table.config.title,
         systems=systems,
         comparators=comparators,
-        vqa=table.vqa.folder,
+        vqa=table.vqa.folder if table.vqa else None,
         resamples=score.bootstrap,
         seed=score.seed,
         benchmarks={

@@ -39,10 +39,10 @@ def test_every_choice_of_every_group_composes(tmp_path: Path) -> None:
 
 
 def test_no_configuration_file_is_left_out() -> None:
-    """Every YAML file is the root, a choice of a group, a scale, a table, a sweep or a recipe."""
+    """Every YAML file is the root, a choice of a group, a scale, a table, a sweep, published values or a recipe."""
     found = {path.relative_to(ROOT) for folder in (CONF, RECIPES) for path in folder.rglob("*.yaml")}
     known = {Path("conf") / group / f"{choice}.yaml" for group, choices in groups().items() for choice in choices}
-    known |= {Path("conf") / group / f"{name}.yaml" for group in ("scale", "table", "sweep") for name in names(CONF / group)}
+    known |= {Path("conf") / group / f"{name}.yaml" for group in ("scale", "table", "sweep", "published") for name in names(CONF / group)}
     known |= {Path("recipes") / f"{name}.yaml" for name in ALL_RECIPES} | {Path("conf/config.yaml")}
     assert found == known and len(found) > 30
 

@@ -73,6 +73,7 @@ def test_csv_has_a_line_per_cell_in_full_precision() -> None:
         "high": "0.58",
         "n": "100",
         "text": "",
+        "source": "",
     }
     assert (rows[1]["value"], rows[1]["text"]) == ("", ABSENT)
     assert rows[2]["text"] == UNPUBLISHED

@@ -60,6 +60,27 @@ def _headline(table: Table) -> Table:
     return replace(table, rows=rows, name=f"{table.name}-main", notes=(*table.notes, "By slice: details."))
 
 
+def measured_cells(folders: Sequence[Path], *, seed: int) -> dict[str, Cell] | None:
+    """Every measure of one system over its seeds; None where a seed was not run."""
+    if not all((folder / "scores.json").is_file() for folder in folders):
+        return None
+    scored = _load(folders)
+    return {
+        measure: _cell([s["measures"][measure] for s in scored.scores], scored.samples[:, :, place], seed)
+        for place, measure in enumerate(scored.scores[0]["order"])
+    }
+
+
+def reservations(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Why these scores compare with nothing published, whatever the benchmark: a tiny instance, or files that were cut."""
+    scores = [json.loads((f / "scores.json").read_text(encoding="utf-8")) for f in folders if (f / "scores.json").is_file()]
+    found = {
+        "tiny instance": any(one["made"] for one in scores),
+        "recovered subset": any("TRUNCATED" in note for one in scores if not one["made"] for note in one["notes"]),
+    }
+    return tuple(reason for reason, holds in found.items() if holds)
+
+
 def _load(folders: Sequence[Path]) -> _Scored:
     scores = [json.loads((folder / "scores.json").read_text(encoding="utf-8")) for folder in folders]
     return _Scored(scores, np.stack([np.load(folder / "samples.npy", allow_pickle=False) for folder in folders]))

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Style = Literal["plus-minus", "bounds", "plain"]
+Style = Literal["plus-minus", "bounds", "plain", "percent"]
 
 ABSENT = "n/a"
 """An empty denominator: nothing to measure here."""
 UNPUBLISHED = "not available"
 """A number someone else may have measured, but that could not be read."""
+NOT_RUN = "not run"
+"""A number that this project could measure, and has not."""
 
 NOTE_WIDTH = 108
 """Characters of a line of notes in Markdown, so that it reads on a terminal."""
@@ -31,6 +33,8 @@ class Cell:
     """Items behind the number."""
     text: str | None = None
     """Printed instead of the number."""
+    source: str = ""
+    """Where the number comes from, for a footnote; the table numbers them."""
 
     @property
     def clear_of_zero(self) -> bool:
@@ -44,7 +48,8 @@ class Column:
 
     name: str
     style: Style = "plus-minus"
-    """`plus-minus`: value and half the interval's width. `bounds`: signed value, bounds, and a star when they exclude 0. `plain`: value."""
+    """`plus-minus`: value and half the interval's width. `bounds`: signed value, bounds, and a star when they exclude 0. `plain`: value.
+    `percent`: 100 times the value, two decimals, with half the interval's width where there is one."""
     meaning: str = ""
     """A sentence for the notes."""
 
@@ -68,6 +73,20 @@ class Table:
             if len(cells) != len(self.columns):
                 raise ValueError(f"table {self.name}: row {label!r} has {len(cells)} cells for {len(self.columns)} columns")
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The distinct sources of the cells, in the order in which they come up: footnote 1, 2, ..."""
+        return tuple(dict.fromkeys(cell.source for _, cells in self.rows for cell in cells if cell.source))
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes, and the sources as footnotes behind them."""
+        return self.notes + tuple(f"[{number}] {source}" for number, source in enumerate(self.sources, start=1))
+
+    def mark(self, cell: Cell) -> str:
+        """The mark of a cell's footnote, such as ` [2]`; empty where it has none."""
+        return f" [{self.sources.index(cell.source) + 1}]" if cell.source else ""
+
 
 def format_number(value: float, *, signed: bool = False) -> str:
     """Three decimals without the leading zero: `.559`, `-.126`, `1.000`; `signed` adds the plus."""
@@ -83,6 +102,9 @@ def format_cell(cell: Cell, style: Style = "plus-minus") -> str:
         return cell.text
     if cell.value is None:
         return ABSENT
+    if style == "percent":
+        half = f"±{50 * (cell.high - cell.low):.2f}" if cell.low is not None and cell.high is not None and cell.low != cell.high else ""
+        return f"{100 * cell.value:.2f}{half}"
     if style == "plain" or cell.low is None or cell.high is None:
         return format_number(cell.value, signed=style == "bounds")
     if style == "bounds":
@@ -106,22 +128,22 @@ def to_markdown(tables: Sequence[Table], *, heading: str = "") -> str:
         ]
         rule = "|" + "|".join("-" * (width + 1) + ("-" if i == 0 else ":") for i, width in enumerate(widths)) + "|"
         body = "\n".join([lines[0], rule, *lines[1:]])
-        notes = "  \n".join("\n".join(textwrap.wrap(note, NOTE_WIDTH)) for note in table.notes)  # two blanks: a line break in Markdown
+        notes = "  \n".join("\n".join(textwrap.wrap(note, NOTE_WIDTH)) for note in table.all_notes)  # two blanks: a line break in Markdown
         blocks.append(f"**{table.title}**\n\n{body}" + (f"\n\n{notes}" if notes else ""))
     return "\n\n".join(blocks) + "\n"
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """One line per cell: table, row, column, value, low, high, n, text. Numbers in full precision, empty where there is none."""
+    """One line per cell: table, row, column, value, low, high, n, text, source. Numbers in full precision, empty where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["table", "row", "column", "value", "low", "high", "n", "text"])
+    writer.writerow(["table", "row", "column", "value", "low", "high", "n", "text", "source"])
     for table in tables:
         for label, cells in table.rows:
             for column, cell in zip(table.columns, cells):
                 text = cell.text if cell.text is not None else (ABSENT if cell.value is None else "")
                 numbers = ["" if x is None else x for x in (cell.value, cell.low, cell.high, cell.n)]
-                writer.writerow([table.name, label, column.name, *numbers, text])
+                writer.writerow([table.name, label, column.name, *numbers, text, cell.source])
     return out.getvalue()
 
 
@@ -136,7 +158,7 @@ def to_latex(tables: Sequence[Table]) -> str:
                 [
                     r"\begin{table}",
                     r"\centering",
-                    rf"\caption{{{_tex(' '.join((table.title + '.', *table.notes)))}}}",
+                    rf"\caption{{{_tex(' '.join((table.title + '.', *table.all_notes)))}}}",
                     rf"\label{{tab:{table.name}}}",
                     rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
                     r"\toprule",
@@ -153,7 +175,7 @@ def to_latex(tables: Sequence[Table]) -> str:
 
 
 def _texts(table: Table, cells: tuple[Cell, ...]) -> list[str]:
-    return [format_cell(cell, column.style) for column, cell in zip(table.columns, cells)]
+    return [format_cell(cell, column.style) + table.mark(cell) for column, cell in zip(table.columns, cells)]
 
 
 def _pad(text: str, width: int, *, left: bool) -> str:

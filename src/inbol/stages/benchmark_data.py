@@ -45,7 +45,8 @@ def run(job: Job) -> dict[str, Any]:
         write_records(path.with_suffix(".jsonl"), [])
     write_records(job.out / ITEMS, records)
     about = {"benchmark": benchmark.name, "items": len(records), "images": images, "made": config.path == TINY}
-    write_text(job.out / ABOUT, json.dumps(about, sort_keys=True) + "\n")
+    notes = getattr(benchmark, "file_notes", None)  # few benchmarks have something to say about their files
+    write_text(job.out / ABOUT, json.dumps({**about, "notes": notes(folder) if notes else []}, sort_keys=True) + "\n")
     return about
 
 

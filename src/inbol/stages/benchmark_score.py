@@ -33,7 +33,8 @@ def run(job: Job) -> dict[str, Any]:
     responses = {key: REFUSAL if math.exp(one.logprob) < level else one.text for key, one in predictions.items()}
     benchmark = open_benchmark(config.benchmark, seed=config.seed)
     result = score_benchmark(benchmark, records, responses, resamples=config.score.bootstrap, seed=config.score.seed)
-    scores = result.scores | {"made": json.loads((data / ABOUT).read_text(encoding="utf-8"))["made"]}
+    about = json.loads((data / ABOUT).read_text(encoding="utf-8"))
+    scores = result.scores | {"made": about["made"], "notes": [*result.scores["notes"], *about["notes"]]}
     if level:
         scores["threshold"] = level
     buffer = io.BytesIO()
