@@ -84,7 +84,10 @@ def run_estimator_table(args: argparse.Namespace) -> int:
 def make(name: str, config: EstimatorTable, overrides: list[str], *, dry: bool = False) -> int:
     """Plan, run and report; with `dry`, only show the stages."""
     planned = plan_estimators(config, overrides)
-    nodes = {node.folder: (node, one.run) for one in planned for node in one.nodes}
+    nodes: dict[Path, tuple[Node, RunConfig]] = {}
+    for one in planned:
+        for node in one.nodes:
+            nodes.setdefault(node.folder, (node, one.run))
     if dry:
         return _show(name, config, list(nodes.values()))
     first = planned[0].run

@@ -40,7 +40,7 @@ def run(job: Job) -> dict[str, Any]:
         interrupt.stop_here(f"{done} of {len(names)} shards")
         out = job.out / f"{name}.jsonl"
         if name not in todo:
-            written += sum(1 for _ in out.open())
+            written += len(out.read_text(encoding="utf-8").splitlines())
             continue
         written += write_records(out, _probe(job, config, name, asker, entails))
     progress(len(names), len(names), "")
