@@ -220,8 +220,8 @@ class PreferencePair:
     chosen: str
     rejected: str
     confidence: float
-    """c in [0, 1]: share of the K samples that are correct, taken as the probability that the model is right if it answers (a base that
-    already refuses is under-rated by it); 0 beyond the image."""
+    """c in [0, 1], taken as the probability that the model is right if it answers: by default the share of the K samples that are correct
+    (a base that already refuses is under-rated by it); 0 beyond the image."""
     answer_is_chosen: bool
     """True when `chosen` answers and `rejected` refuses; orients c for the soft losses."""
     weight: float = 1.0

@@ -1,8 +1,8 @@
 """From a score that is no probability to one: isotonic regression on `align-val`, which is also how its threshold is chosen.
 
 m(s), the non-decreasing function closest in squares to the shares that are right, is fitted by pooling adjacent violators. A question is
-KNOWN where m(s) >= tau, that is from one threshold on; at tau = 1/2 no other threshold has a higher sum of +1/0/-1 scores on those
-questions (a block is kept exactly when its mean gains).
+KNOWN where m(s) >= tau, that is from one threshold on; at tau = 1/2 no other threshold has a higher sum of 2y - 1 over the questions that
+it keeps, y the share that is right (a block is kept exactly when its mean gains).
 """
 
 from __future__ import annotations

@@ -7,20 +7,20 @@ that no question's score has seen its own label.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from inbol.config.stages import EstimateStage
 from inbol.contracts import Estimate, Probed, Question, ResponseSet
 from inbol.probing.asks import Evidence
+from inbol.probing.estimators.base import Score
 from inbol.probing.estimators.registry import ESTIMATORS
 from inbol.shards.reader import split_of
 from inbol.stages.job import Job
 from inbol.stages.questions import questions_of, record_names, records_by_key, write_each
 
 TRAIN = "align-train"
-Score = Callable[[Evidence], float]
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from inbol.contracts import Reply
 from inbol.probing.asks import Ask, Evidence
 
-Estimate = Callable[[Evidence], float]
+Score = Callable[[Evidence], float]
 """From all that is known about one answerable question to its score. Larger is surer, always; never NaN. Where the model refuses, nothing
 is said that could be right, and the score is the estimator's lowest."""
-Fit = Callable[[Sequence[Evidence], float], Estimate]
+Fit = Callable[[Sequence[Evidence], float], Score]
 """From the evidence of `align-train` and a ridge to the fitted estimator."""
 
 
@@ -33,7 +33,7 @@ class Estimator:
     and a Brier score. Otherwise only its order counts, and a map onto [0, 1] is fitted on align-val (`probing/calibrate.py`)."""
     asks: tuple[Ask, ...] = ()
     """What it needs beyond the samples, in the order of asking."""
-    estimate: Estimate | None = None
+    estimate: Score | None = None
     fit: Fit | None = None
     """Instead of `estimate`, for one that is trained."""
 

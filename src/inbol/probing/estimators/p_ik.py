@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inbol.probing.asks import Ask, Evidence, plain
 from inbol.probing.estimators.accuracy import accuracy
-from inbol.probing.estimators.base import Estimate, Estimator
+from inbol.probing.estimators.base import Estimator, Score
 
 Floats = NDArray[np.float64]
 STEPS = 100
@@ -88,7 +88,7 @@ def fit_probe(states: Floats, targets: Floats, *, ridge: float) -> Probe:
     return Probe(mean, scale, w)
 
 
-def fit(train: Sequence[Evidence], ridge: float) -> Estimate:
+def fit(train: Sequence[Evidence], ridge: float) -> Score:
     """The probe of these questions as an estimator."""
     states = [_state(evidence) for evidence in train]
     probe = fit_probe(np.array(states), np.array([accuracy(evidence) for evidence in train]), ridge=ridge)
