@@ -18,6 +18,8 @@ from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, B
 from inbol.config.identity import identity
 from inbol.config.run import RunConfig
 from inbol.config.training import BaseConfig
+from inbol.probing.estimators.registry import ESTIMATORS, asks_of
+from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
 from inbol.shards.remote import expand, is_remote
 from inbol.stages.registry import STAGES
@@ -80,6 +82,13 @@ def benchmark_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
 def labels(run: RunConfig) -> dict[str, str]:
     """Printed name of every row of the run's recipe."""
     return {row: run.recipe.labels.get(row, LABELS[row]) for row in run.recipe.rows}
+
+
+def estimate_nodes(run: RunConfig, split: str, estimators: tuple[str, ...]) -> tuple[list[Node], Node]:
+    """All nodes in order for the scores of these estimators on one evaluated split, and the node with the scores."""
+    planner = _Planner(run)
+    scores = planner.estimate((split,), estimators)
+    return planner.nodes_for(report=False, inputs={}), scores
 
 
 class _Planner:
@@ -155,9 +164,51 @@ class _Planner:
         inputs = {**self.questions(), "responses": self.sample(splits)}
         return self.node("confidence", config.ConfidenceStage(), inputs, mark=mark)
 
+    def probe(self, splits: tuple[str, ...], estimators: tuple[str, ...]) -> Node | None:
+        """What these estimators need beyond the samples; None where they need nothing."""
+        run, own = self.run, self.run.confidence
+        asks = asks_of(estimators)
+        entailment = own.entailment if {"self-consistency", "semantic-entropy"}.intersection(estimators) else ""
+        if not asks and not entailment:
+            return None
+        explained = EXPLAIN.name in asks
+        stage = config.ProbeStage(
+            asks=asks,
+            splits=splits,
+            samples=run.sampling.k,
+            answer_tokens=run.sampling.max_new_tokens,
+            explanations=own.explanations if explained else 0,
+            explanation_tokens=own.explanation_tokens if explained else 0,
+            entailment=entailment,
+            trees_per_batch=own.trees_per_batch,
+            seed=run.seed,
+        )
+        inputs = {**self.questions(), "responses": self.sample(ALIGN if splits[0] in ALIGN else splits), "model": self.base()}
+        outside = folder_files(Path(entailment)) if entailment else None
+        return self.node("probe", stage, inputs, mark="" if splits == ALIGN else ",".join(splits), outside=outside)
+
+    def estimate(self, splits: tuple[str, ...], estimators: tuple[str, ...]) -> Node:
+        """Scores of these estimators; trained ones are trained on align-train, whichever splits they score."""
+        trained = tuple(name for name in estimators if ESTIMATORS[name].fit)
+        inputs = {**self.questions(), "responses": self.sample(splits)}
+        if probe := self.probe(splits, estimators):
+            inputs["probe"] = probe
+        if trained and splits != ALIGN:
+            inputs["train_responses"] = self.sample(ALIGN)
+            if train := self.probe(ALIGN[:1], trained):
+                inputs["train_probe"] = train
+        own = self.run.confidence
+        stage = config.EstimateStage(
+            estimators=estimators, ridge=own.ridge if trained else 0.0, folds=own.folds if trained and splits == ALIGN else 0
+        )
+        return self.node("estimate", stage, inputs, mark=splits[0] if splits != ALIGN else "")
+
     def boundary(self) -> Node:
         stage = config.BoundaryStage(boundary=self.run.boundary)
-        return self.node("boundary", stage, {**self.questions(), "confidence": self.confidence(ALIGN)})
+        inputs = {**self.questions(), "confidence": self.confidence(ALIGN)}
+        if (estimator := self.run.confidence.estimator) != "accuracy":
+            inputs["estimates"] = self.estimate(ALIGN, (estimator,))
+        return self.node("boundary", stage, inputs)
 
     def sft_data(self) -> Node:
         run = self.run
@@ -291,7 +342,10 @@ def shards_identity(parts: Mapping[str, str]) -> dict[str, str]:
 def checkpoint_identity(base: BaseConfig) -> dict[str, str]:
     """Names, sizes and times of a local checkpoint's files (hashing 15 GB for a plan would take a minute); empty for a hub id."""
     folder = Path(base.path)
-    if base.kind != "pretrained" or not folder.is_dir():
-        return {}
+    return folder_files(folder) if base.kind == "pretrained" and folder.is_dir() else {}
+
+
+def folder_files(folder: Path) -> dict[str, str]:
+    """Size and time of every file of a folder by name."""
     facts = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.is_file()}
     return {name: f"{stat.st_size}-{stat.st_mtime_ns}" for name, stat in facts.items()}

@@ -15,6 +15,7 @@ from inbol.config.run import RunConfig
 from inbol.reporting.build import System, build_report
 from inbol.shards.manifest import is_complete
 from launch.compose import CONF, compose_run, names
+from launch.confidence_table import is_estimator_table, run_estimator_table
 from launch.console import Screen
 from launch.local import run_nodes
 from launch.plan import Node, benchmark_nodes, labels, score_nodes
@@ -160,6 +161,8 @@ def _with_rows(run: RunConfig, entry: Entry) -> RunConfig:
 
 def run_table(args: argparse.Namespace) -> int:
     """The command `table`."""
+    if is_estimator_table(args.table):
+        return run_estimator_table(args)
     table = plan_table(load_table(args.table), list(args.overrides))
     if args.dry:
         return _show(args.table, table)

@@ -138,6 +138,46 @@ class Confidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the model said to one further prompt about a question, or how probable it finds what it was given to say."""
+
+    ask: str
+    """Name of the ask (`probing/asks.py`)."""
+    texts: tuple[str, ...]
+    """Decoded responses, special tokens removed, stripped; or the continuations that were scored."""
+    logprobs: tuple[float, ...]
+    """Nats, summed over the tokens of each text, at temperature 1."""
+    num_tokens: tuple[int, ...]
+    """Tokens of each text, end-of-sequence included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What the stage `probe` collected about one question; nothing beyond the image, where no confidence is asked for."""
+
+    key: str
+    """Question key."""
+    image_key: str
+    replies: tuple[Reply, ...] = ()
+    """In the order of the asks; an ask with several prompts has a reply for each."""
+    groups: tuple[int, ...] = ()
+    """[K] which of the samples mean the same by entailment; empty where no entailment model was given."""
+    state: str = ""
+    """Hidden state that reaches the output head at the prompt's last token: float16, little endian, base64; empty where not asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Scores of one question by estimator; larger is surer."""
+
+    key: str
+    """Question key."""
+    image_key: str
+    scores: dict[str, float]
+    """By name (`probing/estimators/registry.py`), in the estimator's own unit; empty beyond the image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BoundaryLabel:
     """The decision with its reason."""
 
@@ -184,8 +224,8 @@ class PreferencePair:
     chosen: str
     rejected: str
     confidence: float
-    """c in [0, 1]: share of the K samples that are correct, taken as the probability that the model is right if it answers (a base that
-    already refuses is under-rated by it); 0 beyond the image."""
+    """c in [0, 1], taken as the probability that the model is right if it answers: by default the share of the K samples that are correct
+    (a base that already refuses is under-rated by it); 0 beyond the image."""
     answer_is_chosen: bool
     """True when `chosen` answers and `rejected` refuses; orients c for the soft losses."""
     weight: float = 1.0

@@ -140,7 +140,7 @@ def test_tables_name_recipes_that_exist() -> None:
     assert tables
     for name in tables:
         raw = yaml.safe_load((CONF / "table" / f"{name}.yaml").read_text())
-        assert raw["scale"] in ALL_SCALES and {entry["recipe"] for entry in raw["entries"]} <= set(ALL_RECIPES)
+        assert raw["scale"] in ALL_SCALES and {entry["recipe"] for entry in raw.get("entries", [raw])} <= set(ALL_RECIPES)
 
 
 @pytest.mark.parametrize(

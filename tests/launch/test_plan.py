@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from inbol.config.load import ConfigError
 from inbol.stages.registry import STAGES
 from launch.compose import ROOT, compose_run, names
 from launch.plan import ALIGN, FRESH, Node, plan, shards_identity
@@ -179,3 +180,44 @@ def test_exchanged_shards_are_other_data(tmp_path: Path) -> None:
     assert shards_identity({"": str(tmp_path)}) != before
     assert shards_identity({"": "s3://b/{0..1}.tar"}) != shards_identity({"": "s3://b/{0..2}.tar"})
     assert shards_identity({"": str(tmp_path / "absent")}) != before
+
+
+def test_the_default_confidence_changes_no_folder() -> None:
+    """`confidence=accuracy` is the plan without the group, and so is a value that only other estimators use."""
+    assert changed("inbol-dpo", "confidence=accuracy", "confidence.ridge=3", "confidence.explanations=7") == set()
+
+
+def test_another_estimator_decides() -> None:
+    """The boundary and what follows it are others; scores of the base and the samples are not. Only what must be asked is asked."""
+    before = planned("inbol-dpo")
+    for name, asks in (("p-ik", ("state",)), ("p-true", ("answer", "is-true")), ("self-consistency", ())):
+        after = planned("inbol-dpo", f"confidence={name}")
+        assert set(after) - set(before) == {"estimate", *(["probe"] if asks else [])} and set(before) <= set(after)
+        other = {stage for stage in before if before[stage].folder != after[stage].folder}
+        assert {"boundary", "sft_data", "sft", "pairs", "dpo"} <= other
+        assert {"sample", "sample[test]", "confidence", "confidence[test]", "score[base]"}.isdisjoint(other)
+        assert after["boundary"].inputs["estimates"] is after["estimate"]
+        assert after["estimate"].config.folds == (5 if name == "p-ik" else 0)
+        if asks:
+            assert after["probe"].config.asks == asks and after["probe"].config.splits == ALIGN
+    p_true = planned("inbol-dpo", "confidence=p-true")
+    assert p_true["probe"].folder == planned("inbol-dpo", "confidence=p-true", "confidence.trees_per_batch=2")["probe"].folder
+
+
+def test_an_entailment_model_is_part_of_what_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    chosen = ("confidence=semantic-entropy", f"confidence.entailment={tmp_path}")
+    first = planned("inbol-dpo", *chosen)["probe"]
+    assert first.config.entailment == str(tmp_path) and first.config.asks == ()
+    (tmp_path / "config.json").write_text("{ }")
+    assert planned("inbol-dpo", *chosen)["probe"].folder != first.folder
+    assert planned("inbol-dpo", "confidence=p-ik", f"confidence.entailment={tmp_path}")["probe"].config.entailment == ""
+    with pytest.raises(ConfigError, match=r"confidence.entailment: '/no/such' is no folder"):
+        compose_run("inbol-dpo", "tiny", ["confidence.entailment=/no/such"])
+    with pytest.raises(ConfigError, match=r"confidence.estimator: 'luck' is not one of 'accuracy'"):
+        compose_run("inbol-dpo", "tiny", ["confidence.estimator=luck"])
+
+
+def test_stopping_early_leaves_nothing_to_estimate_from() -> None:
+    with pytest.raises(ConfigError, match=r"confidence\.estimator='p-true' estimates from all of them"):
+        compose_run("idk-it", "tiny", ["sampling.stop=label", "confidence=p-true"])

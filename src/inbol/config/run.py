@@ -16,6 +16,7 @@ from inbol.config.data import (
     SourceConfig,
     UnsolvableConfig,
 )
+from inbol.config.estimating import ConfidenceConfig
 from inbol.config.launching import LauncherConfig
 from inbol.config.planning import ModelConfig, PlanConfig
 from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
@@ -72,6 +73,7 @@ class RunConfig:
     unsolvable: UnsolvableConfig = UnsolvableConfig()
     base: BaseConfig
     sampling: SamplingConfig = SamplingConfig()
+    confidence: ConfidenceConfig = ConfidenceConfig()
     boundary: BoundaryConfig = BoundaryConfig()
     sft_data: SftDataConfig = SftDataConfig()
     sft: SftConfig
@@ -123,6 +125,8 @@ class RunConfig:
                 needs.append(f"sft_data.dead_band={self.sft_data.dead_band} compares them with tau")
         if "dpo" in self.recipe.rows:
             needs.append("the row 'dpo' in recipe.rows takes the most frequent wrong answer of all K samples, and their confidence")
+        if self.confidence.estimator != "accuracy" and {"sft", "dpo"}.intersection(self.recipe.rows):
+            needs.append(f"confidence.estimator={self.confidence.estimator!r} estimates from all of them")
         if self.eval_split == "align-val":
             needs.append("eval_split='align-val' scores by them")
         return needs

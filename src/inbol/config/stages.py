@@ -14,6 +14,7 @@ from inbol.config.data import (
     SourceConfig,
     UnsolvableConfig,
 )
+from inbol.config.identity import working
 from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
 
@@ -58,6 +59,39 @@ class SampleStage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfidenceStage:
     """`confidence`: one number per estimator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeStage:
+    """`probe`: what estimators ask the model beyond its samples."""
+
+    asks: tuple[str, ...]
+    """Names, in the order of asking (`probing/estimators/registry.py`)."""
+    splits: tuple[str, ...]
+    samples: int
+    """K."""
+    answer_tokens: int
+    """Longest answer, end-of-sequence included."""
+    explanations: int = 0
+    """As in `ConfidenceConfig`; 0 where nothing is explained, so that another value asks nothing anew."""
+    explanation_tokens: int = 0
+    """Likewise."""
+    entailment: str = ""
+    """As in `ConfidenceConfig`."""
+    trees_per_batch: int = working(8)
+    """Images asked together."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateStage:
+    """`estimate`: scores of single estimators, without a model."""
+
+    estimators: tuple[str, ...]
+    ridge: float = 0.0
+    """As in `ConfidenceConfig`; 0 where nothing is trained."""
+    folds: int = 0
+    """Likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

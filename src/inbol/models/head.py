@@ -40,6 +40,22 @@ def logits_at(model: Any, rows: Tensor) -> Iterator[None]:
 
 
 @contextmanager
+def states_at(model: Any, rows: Tensor) -> Iterator[list[Tensor]]:
+    """As `logits_at`, and the list it gives holds what reached the head there, [N, D], after each forward pass."""
+    found: list[Tensor] = []
+
+    def only(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        found.append(gather_rows(args[0], rows))
+        return (found[-1][None], *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(only)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def logps_at(model: Any, rows: Tensor, targets: Tensor) -> Iterator[None]:
     """Within, the model's "logits" are [1, N, 1]: the log-probability in nats of `targets` [N] at the flattened positions `rows` [N].
 

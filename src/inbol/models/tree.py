@@ -22,7 +22,7 @@ from inbol.losses.logps import num_tokens, sum_by_response
 from inbol.models.attention import splits_masks
 from inbol.models.conversation import ConversationEncoder
 from inbol.models.families import family_of_processor, prefix_positions
-from inbol.models.head import logps_at
+from inbol.models.head import logps_at, states_at
 
 LENGTH_STEP = 8
 """Rows are padded to a multiple of this: a fresh length every step would fill the CPU kernels' caches, gigabytes in a few hundred steps."""
@@ -314,3 +314,12 @@ def response_logps(model: Any, batch: TreeBatch) -> tuple[Tensor, Tensor]:
     with logps_at(model, batch.predictors, batch.targets):
         tokens = model(**model_inputs(model, batch), logits_to_keep=batch.keep, use_cache=False).logits.reshape(-1)
     return sum_by_response(tokens, batch.response_index, batch.num_responses), num_tokens(batch.response_index, batch.num_responses)
+
+
+def prompt_states(model: Any, batch: TreeBatch) -> Tensor:
+    """[Q, D] what reaches the output head at the last token of every prompt, tree by tree; `batch` as in `response_logps`."""
+    first = batch.inputs["input_ids"].shape[1] - batch.keep
+    places = [row * batch.keep + end - first for row, ends in zip(batch.tree_rows, batch.prompt_ends, strict=True) for end in ends]
+    with states_at(model, torch.tensor(places, device=batch.inputs["input_ids"].device)) as states:
+        model(**model_inputs(model, batch), logits_to_keep=batch.keep, use_cache=False)
+    return states[0]

@@ -8,7 +8,15 @@ from inbol.contracts import Boundary, BoundaryLabel, Confidence, Question
 from inbol.probing.stopping import label_between
 
 
-def draw_boundary(question: Question, confidence: Confidence, *, tau: float, mistaken: float | None = None) -> BoundaryLabel:
+def draw_boundary(
+    question: Question,
+    confidence: Confidence,
+    *,
+    tau: float,
+    mistaken: float | None = None,
+    decides: float | None = None,
+    estimator: str = "sampled accuracy",
+) -> BoundaryLabel:
     """The label of one question, with its evidence.
 
     The extrinsic boundary comes first and is exact: a question labelled unanswerable is beyond the image whatever the model says.
@@ -21,6 +29,8 @@ def draw_boundary(question: Question, confidence: Confidence, *, tau: float, mis
     Args:
         tau: threshold in [0, 1]; 0.5 is where answering and refusing have the same expected +1/0/-1 score.
         mistaken: share in (0.5, 1] of agreeing samples that makes an error a conviction; None for the two labels alone.
+        decides: another estimator's probability in [0, 1], which takes the place of the accuracy; the agreement stays that of the samples.
+        estimator: what decides, for the evidence.
 
     Raises:
         ValueError: the confidence is of another question, or lacks the accuracy of an answerable one, or sampling stopped early for
@@ -38,6 +48,8 @@ def draw_boundary(question: Question, confidence: Confidence, *, tau: float, mis
             evidence=f"Extrinsic rule: a {question.kind or 'unanswerable'} question cannot be answered from the image{because}.",
         )
     accuracy, agreement = _shares(confidence)
+    if decides is not None:
+        accuracy = (decides, decides)
     label = label_between(accuracy, agreement, tau=tau, mistaken=mistaken)
     if label is None:
         raise ValueError(
@@ -46,10 +58,11 @@ def draw_boundary(question: Question, confidence: Confidence, *, tau: float, mis
             "sampling.stop=never"
         )
     known = label is Boundary.KNOWN
-    evidence = f"Intrinsic rule: sampled accuracy {_range(accuracy)} is {'at least' if known else 'below'} tau = {tau:.3g}."
+    evidence = f"Intrinsic rule: {estimator} {_range(accuracy)} is {'at least' if known else 'below'} tau = {tau:.3g}."
     if label is Boundary.MISTAKEN:
         evidence += f" Of the samples, {_range(agreement)} agree on a wrong answer, at least {mistaken:.3g}."
-    return BoundaryLabel(key=question.key, image_key=question.image_key, label=label, confidence=confidence.accuracy, evidence=evidence)
+    c = confidence.accuracy if decides is None else decides
+    return BoundaryLabel(key=question.key, image_key=question.image_key, label=label, confidence=c, evidence=evidence)
 
 
 def _shares(confidence: Confidence) -> tuple[Sequence[float], Sequence[float]]:

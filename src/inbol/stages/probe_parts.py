@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from inbol import interrupt
 from inbol.contracts import UNSHOWN, Question, VqaSample
 from inbol.models.generate import Decoded, decode_trees
 from inbol.models.load import load_model, load_processor, pick_device
-from inbol.models.tree import Branch, Tree, TreeCollator
+from inbol.models.tree import Branch, Tree, TreeCollator, prompt_states, response_logps
 from inbol.shards.files import read_records, write_records
 from inbol.shards.images import decode_image
 from inbol.shards.reader import read_shard, shard_names
@@ -33,6 +36,17 @@ class Decoder:
         """See `decode_trees`."""
         batch = self.collator(trees).to(self.device, self.model.dtype)
         return decode_trees(self.model, batch, eos_token_id=self.collator.encoder.eos_token_id, **decoding)
+
+    @torch.inference_mode()
+    def score(self, trees: Sequence[Tree]) -> tuple[list[float], list[int]]:
+        """Log-probability in nats, and tokens, of every response of the trees; see `response_logps`."""
+        logps, lengths = response_logps(self.model, self.collator(trees).to(self.device, self.model.dtype))
+        return logps.tolist(), lengths.tolist()
+
+    @torch.inference_mode()
+    def states(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
+        """[Q, D] hidden state at the end of every prompt; see `prompt_states`."""
+        return prompt_states(self.model, self.collator(trees).to(self.device, self.model.dtype)).float().cpu().numpy()
 
     def prompt_tokens(self, prompts: Sequence[str]) -> int:
         """Tokens of a tree with these prompts, the image's aside."""

@@ -33,6 +33,8 @@ STAGES: dict[str, StageSpec] = {
     "base": StageSpec(config.BaseStage, "ranks", 1),
     "sample": StageSpec(config.SampleStage, "shards", 1),
     "confidence": StageSpec(config.ConfidenceStage, "inline", 1),
+    "probe": StageSpec(config.ProbeStage, "shards", 1),
+    "estimate": StageSpec(config.EstimateStage, "inline", 1),
     "boundary": StageSpec(config.BoundaryStage, "inline", 1),
     "sft_data": StageSpec(config.SftDataStage, "inline", 1),
     "sft": StageSpec(config.SftStage, "ranks", 1),

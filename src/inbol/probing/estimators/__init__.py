@@ -1,0 +1,1 @@
+"""One module per confidence estimator; `registry.py` lists them."""
