@@ -27,7 +27,8 @@ MODULES = sorted(path for folder in ("src/inbol", *OUTSIDE) for path in (ROOT / 
 MAX_LINES = 400
 # What the launcher runs in its own process, and all that it imports, must start fast and stay small.
 INLINE = (
-    "ingest", "unsolvable", "confidence", "estimate", "boundary", "sft_data", "pairs", "score", "benchmark_data", "benchmark_score", "report",
+    "ingest", "unsolvable", "confidence", "estimate", "boundary", "sft_data", "pairs", "score",
+    "benchmark_data", "benchmark_score", "report",
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "deepspeed", "trl", "peft", "accelerate", "datasets"}
 
