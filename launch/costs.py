@@ -84,11 +84,20 @@ def lengths(run: RunConfig, stage: str, model: Model, trees: int) -> Lengths:
     answerable = plan.questions_per_image
     beyond = run.unsolvable.false_premises_per_image + run.unsolvable.others_per_image
     questions = answerable + beyond
+    if stage == "sft":
+        answerable, beyond = (0 if run.sft_data.of == left else n for n, left in ((answerable, "beyond-image"), (beyond, "answerable")))
+    elif stage in ("dpo", "reference") and run.pairs.of != "all":
+        questions = answerable if run.pairs.of == "answerable" else beyond
     if stage == "base":
         questions = responses = run.base.questions_per_image + run.base.say_items
     elif stage == "sft":
-        questions = answerable if method == "plain" else questions
-        responses = {"plain": answerable, "threshold": questions, "soft": 2 * answerable + beyond}[method]
+        questions = answerable + (0 if method == "plain" else beyond)
+        if method == "levels":  # each level is a question of its own
+            questions *= run.sft_data.levels
+        questions += 2 * answerable if run.sft_data.mislead else 0
+        responses = 2 * answerable + beyond if method == "soft" else questions
+        if run.sft_data.answer == "samples":  # at most every sample another answer
+            responses += (run.sampling.k - 1) * answerable
     elif stage in ("dpo", "reference"):  # duplicated: at most every sample another answer, and the refusal
         responses = questions * (2 if run.pairs.form == "single" else run.sampling.k + 1)
     else:
@@ -272,7 +281,7 @@ def _memory(run: RunConfig, shown: dict[str, Node], model: Model, gpu_memory: fl
             yield f"{stage}: {memory.host / size:.2f} of host memory per process for the offloaded optimizer"
         if memory.peak > limit:
             yield f"{stage}: {advice(run, shown[stage], model, limit)}"
-    if "dpo" in shown:
+    if "reference" in shown:
         yield "the frozen reference model takes nothing in dpo: its log-probabilities are read from the stage reference"
     yield "peak: weights + optimizer + the larger of (gradients + buffers + activations + logits, vision before them) and update"
     if gpu_memory is not None:

@@ -16,8 +16,8 @@ from inbol.benchmarks.registry import files_of
 from inbol.config import stages as config
 from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, BenchmarkScoreStage
 from inbol.config.identity import identity
-from inbol.config.run import RunConfig
-from inbol.config.training import BaseConfig
+from inbol.config.run import RunConfig, round_of
+from inbol.config.training import REFERENCE_FREE, BaseConfig
 from inbol.probing.estimators.registry import ESTIMATORS, asks_of
 from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
@@ -81,7 +81,7 @@ def benchmark_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
 
 def labels(run: RunConfig) -> dict[str, str]:
     """Printed name of every row of the run's recipe."""
-    return {row: run.recipe.labels.get(row, LABELS[row]) for row in run.recipe.rows}
+    return {row: run.recipe.labels.get(row, LABELS.get(row, f"DPO, round {round_of(row)}")) for row in run.recipe.rows}
 
 
 def estimate_nodes(run: RunConfig, split: str, estimators: tuple[str, ...]) -> tuple[list[Node], Node]:
@@ -97,6 +97,7 @@ class _Planner:
     def __init__(self, run: RunConfig) -> None:
         self.run = run
         self.made: dict[tuple[str, str], Node] = {}
+        self.rounds: dict[int, Node] = {}
 
     def nodes_for(self, *, report: bool, inputs: Mapping[str, Node] | None = None) -> list[Node]:
         inputs = self.report_inputs() if inputs is None else inputs
@@ -112,7 +113,7 @@ class _Planner:
         for name in self.run.benchmarks:
             self.benchmark_data(name)  # first of all, so that what is missing shows before anything is trained
         scores = {row: self.score(row) for row in rows}
-        trained = {f"train:{row}": self.model(row) for row in rows if row in ("sft", "dpo")}
+        trained = {f"train:{row}": self.model(row) for row in rows if row == "sft" or round_of(row)}
         measured = {f"benchmark:{name}:{row}": self.benchmark_score(name, row) for name in self.run.benchmarks for row in rows}
         return {**scores, **trained, "vqa": self.vqa(), **measured}
 
@@ -150,19 +151,21 @@ class _Planner:
         stage = config.BaseStage(base=run.base, deepspeed=run.deepspeed, seed=run.seed)
         return self.node("base", stage, {"vqa": self.vqa()}, outside=checkpoint_identity(run.base))
 
-    def sample(self, splits: tuple[str, ...]) -> Node:
-        fresh = splits != ALIGN
+    def sample(self, splits: tuple[str, ...], model: Node | None = None, mark: str = "") -> Node:
+        fresh = splits != ALIGN and model is None
         # the confidences of the evaluated split are scored as they are
         sampling = replace(self.run.sampling, fresh=FRESH, stop="never") if fresh else self.run.sampling
         boundary = self.run.boundary if sampling.stop == "label" else None
         stage = config.SampleStage(sampling=sampling, splits=splits, seed=self.run.seed, boundary=boundary)
-        mark = splits[0] if fresh else ""
-        return self.node("sample", stage, {**self.questions(), "model": self.base()}, mark=mark)
+        mark = mark or (splits[0] if fresh else "")
+        return self.node("sample", stage, {**self.questions(), "model": model or self.base()}, mark=mark)
 
     def confidence(self, splits: tuple[str, ...]) -> Node:
         mark = splits[0] if splits != ALIGN else ""
-        inputs = {**self.questions(), "responses": self.sample(splits)}
-        return self.node("confidence", config.ConfidenceStage(), inputs, mark=mark)
+        return self.confidence_of(self.sample(splits), mark)
+
+    def confidence_of(self, responses: Node, mark: str) -> Node:
+        return self.node("confidence", config.ConfidenceStage(), {**self.questions(), "responses": responses}, mark=mark)
 
     def probe(self, splits: tuple[str, ...], estimators: tuple[str, ...]) -> Node | None:
         """What these estimators need beyond the samples; None where they need nothing."""
@@ -204,44 +207,69 @@ class _Planner:
         return self.node("estimate", stage, inputs, mark=splits[0] if splits != ALIGN else "")
 
     def boundary(self) -> Node:
+        return self.boundary_of(self.confidence(ALIGN), "")
+
+    def boundary_of(self, confidence: Node, mark: str) -> Node:
         stage = config.BoundaryStage(boundary=self.run.boundary)
-        inputs = {**self.questions(), "confidence": self.confidence(ALIGN)}
+        inputs = {**self.questions(), "confidence": confidence}
         if (estimator := self.run.confidence.estimator) != "accuracy":
             inputs["estimates"] = self.estimate(ALIGN, (estimator,))
-        return self.node("boundary", stage, inputs)
+        return self.node("boundary", stage, inputs, mark=mark)
 
     def sft_data(self) -> Node:
         run = self.run
         stage = config.SftDataStage(sft_data=run.sft_data, boundary=run.boundary, seed=run.seed)
-        return self.node("sft_data", stage, {**self.questions(), "boundary": self.boundary()})
+        drawn = {} if run.sft_data.answer == "gold" else {"responses": self.sample(ALIGN)}
+        return self.node("sft_data", stage, {**self.questions(), **drawn, "boundary": self.boundary()})
 
     def sft(self) -> Node:
         run = self.run
         stage = config.SftStage(sft=run.sft, peft=run.peft, deepspeed=run.deepspeed, seed=run.seed)
         return self.node("sft", stage, {"vqa": self.vqa(), "sft_data": self.sft_data(), "model": self.base()})
 
-    def pairs(self) -> Node:
-        run = self.run
+    def pairs(self, round_: int = 1) -> Node:
+        """The pairs of a round: the first one's from samples of the base, a later one's from those of the round before it."""
+        run, mark = self.run, _round(round_)
         stage = config.PairsStage(pairs=run.pairs, boundary=run.boundary, seed=run.seed)
-        inputs = {**self.questions(), "responses": self.sample(ALIGN), "boundary": self.boundary()}
-        return self.node("pairs", stage, inputs)
+        if round_ == 1:
+            responses, boundary = self.sample(ALIGN), self.boundary()
+        else:
+            responses = self.sample(ALIGN[:1], self.dpo(round_ - 1), mark)
+            boundary = self.boundary_of(self.confidence_of(responses, mark), mark)
+        return self.node("pairs", stage, {**self.questions(), "responses": responses, "boundary": boundary}, mark=mark)
 
-    def reference(self) -> Node:
+    def reference(self, round_: int = 1) -> Node:
         stage = config.ReferenceStage(trees_per_batch=self.run.sampling.trees_per_batch)
-        return self.node("reference", stage, {"vqa": self.vqa(), "pairs": self.pairs(), "model": self.sft()})
+        inputs = {"vqa": self.vqa(), "pairs": self.pairs(round_), "model": self.before(round_)}
+        return self.node("reference", stage, inputs, mark=_round(round_))
 
-    def dpo(self) -> Node:
+    def dpo(self, round_: int = 1) -> Node:
+        if round_ not in self.rounds:
+            self.rounds[round_] = self.trained(round_)
+        return self.rounds[round_]
+
+    def trained(self, round_: int) -> Node:
         run = self.run
         stage = config.DpoStage(dpo=run.dpo, peft=run.peft, deepspeed=run.deepspeed, seed=run.seed)
-        inputs = {"vqa": self.vqa(), "pairs": self.pairs(), "reference": self.reference(), "model": self.sft()}
-        return self.node("dpo", stage, inputs)
+        against = {} if run.dpo.loss in REFERENCE_FREE else {"reference": self.reference(round_)}
+        inputs = {"vqa": self.vqa(), "pairs": self.pairs(round_), **against, "model": self.before(round_)}
+        return self.node("dpo", stage, inputs, mark=_round(round_))
+
+    def before(self, round_: int) -> Node:
+        """The checkpoint that a round of preference training begins from."""
+        return self.sft() if round_ == 1 else self.dpo(round_ - 1)
 
     def model(self, row: str) -> Node:
         """The checkpoint that a row of the table evaluates."""
-        return {"sft": self.sft, "dpo": self.dpo}.get(row, self.base)()
+        round_ = round_of(row)
+        return self.dpo(round_) if round_ else self.sft() if row == "sft" else self.base()
+
+    def prompt(self, row: str) -> str:
+        """The style in which a row is asked."""
+        return "allow-refusal" if row == "refusal-prompt" else self.run.recipe.prompts.get(row, "plain")
 
     def predict(self, row: str, split: str) -> Node:
-        prompt = "allow-refusal" if row == "refusal-prompt" else "plain"
+        prompt = self.prompt(row)
         stage = config.PredictStage(predict=self.run.predict, split=split, prompt=prompt)
         mark = row if split == self.run.eval_split else f"{row},{split}"
         return self.node("predict", stage, {**self.questions(), "model": self.model(row)}, mark=mark)
@@ -289,7 +317,7 @@ class _Planner:
         own, predict = self.benchmark_config(name), self.run.predict
         if own.max_new_tokens:
             predict = replace(predict, max_new_tokens=own.max_new_tokens)
-        stage = config.PredictStage(predict=predict, split="test", prompt="allow-refusal" if row == "refusal-prompt" else "plain")
+        stage = config.PredictStage(predict=predict, split="test", prompt=self.prompt(row))
         data = self.benchmark_data(name)
         return self.node("predict", stage, {"vqa": data, "unsolvable": data, "model": self.model(row)}, mark=f"{name},{row}")
 
@@ -306,6 +334,10 @@ def benchmark_identity(folder: Path) -> dict[str, str]:
     """What of a benchmark's folder counts: as `folder_identity`, with every file as annotation whose name ends as those of data do."""
     found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in DATA_SUFFIXES and path.is_file()]
     return folder_identity(folder, *(path.relative_to(folder).as_posix() for path in found))
+
+
+def _round(number: int) -> str:
+    return f"round {number}" if number > 1 else ""
 
 
 def folder_identity(folder: Path, *annotations: str) -> dict[str, str]:

@@ -17,6 +17,9 @@ from typing import Any, TypeVar
 
 SCHEMA_VERSION = 1
 
+LATER = {"later": True}
+"""Marks a field that was added to a record type: it is written only where it is not the default, so that other records keep their bytes."""
+
 SPLITS = ("pretrain", "align-train", "align-val", "test")
 """`pretrain` trains the base; `align-train` is probed and aligned on; `align-val` chooses thresholds and defaults; `test` is touched by the
 final evaluation alone."""
@@ -232,6 +235,8 @@ class PreferencePair:
     """>= 0; the share n/K of on-policy samples this pair stands for in the duplicated-pairs form, else 1."""
     role: str = "answerable"
     """`answerable` or `beyond-image`."""
+    altered: str = field(default="", metadata=LATER)
+    """Alteration of the image under which both sides are looked at as well (`sources/alter.py`); empty for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +249,10 @@ class ReferenceLogps:
     """Nats, summed over the response tokens."""
     rejected: float
     """Nats, summed over the response tokens."""
+    altered_chosen: float | None = field(default=None, metadata=LATER)
+    """Nats of the chosen side below the altered image; None for a pair without one."""
+    altered_rejected: float | None = field(default=None, metadata=LATER)
+    """Likewise, of the rejected side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +312,7 @@ def to_json(value: Any) -> str:
 def _plain(value: Any) -> dict[str, Any]:
     if not dataclasses.is_dataclass(value):
         raise TypeError(f"a record cannot hold a {type(value).__name__}")
-    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {f.name: item for f in dataclasses.fields(value) for item in (getattr(value, f.name),) if not (f.metadata and item == f.default)}
 
 
 def from_json(cls: type[T], line: str) -> T:

@@ -33,9 +33,10 @@ def test_every_choice_of_every_group_composes(tmp_path: Path) -> None:
     hostfile.write_text("alpha slots=2\nbeta slots=2\n")
     choices = [f"{group}={choice}" for group, known in groups().items() for choice in known]
     assert len(choices) >= 25
+    companions = {"pairs=duplicated": ["dpo=hard"], "pairs=altered": ["dpo=mdpo"], "launcher=ssh": [f"launcher.ssh.hostfile={hostfile}"]}
+    companions |= {f"sft_data={name}": ["boundary.mistaken=null"] for name in ("verb", "suffix", "levels")}
     for choice in choices:
-        needed = {"pairs=duplicated": ["dpo=hard"], "launcher=ssh": [f"launcher.ssh.hostfile={hostfile}"]}.get(choice, [])
-        assert compose_run("inbol-dpo", "tiny", [choice, *needed]).recipe.name == "inbol-dpo"
+        assert compose_run("inbol-dpo", "tiny", [choice, *companions.get(choice, [])]).recipe.name == "inbol-dpo"
 
 
 def test_no_configuration_file_is_left_out() -> None:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from inbol.config.training import DPO_LOSSES
+from inbol.config.training import IMAGE_LOSSES as IMAGE_NAMES
+from inbol.config.training import REFERENCE_FREE as FREE_NAMES
 from inbol.losses.dpo import (
     PREFERENCE_LOSSES,
     chosen_probability,
@@ -22,6 +24,8 @@ from inbol.losses.dpo import (
     soft_loss,
     weight_loss,
 )
+from inbol.losses.image_terms import IMAGE_LOSSES
+from inbol.losses.reference_free import REFERENCE_FREE
 
 GAPS = torch.tensor([-30.0, -2.0, -0.5, 0.0, 0.5, 2.0, 30.0], dtype=torch.float64)
 
@@ -44,7 +48,8 @@ def call(name: str, *, policy: tuple[float, float], ref: tuple[float, float], c:
 
 
 def test_the_dispatcher_knows_exactly_the_configured_names() -> None:
-    assert PREFERENCE_LOSSES == DPO_LOSSES
+    assert (*PREFERENCE_LOSSES, *REFERENCE_FREE, *IMAGE_LOSSES) == DPO_LOSSES
+    assert (REFERENCE_FREE, IMAGE_LOSSES) == (FREE_NAMES, IMAGE_NAMES)
     with pytest.raises(ValueError, match=r"dpo\.loss: 'sigmoid' is not one of 'hard'"):
         call("sigmoid", policy=(-1, -1), ref=(-1, -1), c=1, answer=True)
 

@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from dataclasses import dataclass
 
-from inbol.building.examples import draw_refusal, in_dead_band
+from inbol.building.examples import draw_refusal, in_dead_band, left_out
+from inbol.building.samples import SampledAnswer, sampled_answers
 from inbol.contracts import Boundary, BoundaryLabel, Outcome, PreferencePair, Question, ResponseSet, stopped_early
-from inbol.text.match import cluster, grade_response
+
+__all__ = ["FORMS", "SampledAnswer", "build_pairs", "sampled_answers"]
 
 FORMS = ("single", "duplicated")
-
-
-@dataclass(frozen=True, slots=True)
-class SampledAnswer:
-    """One distinct answer among the K samples."""
-
-    text: str
-    """Its most frequent spelling."""
-    count: int
-    """Samples that gave it."""
-    outcome: Outcome
-    """CORRECT or WRONG; refusals are left out."""
-
-
-def sampled_answers(question: Question, responses: ResponseSet) -> list[SampledAnswer]:
-    """The distinct answers that were sampled, most frequent first, then by spelling; refusals and empty responses are left out."""
-    spellings: dict[str, Counter[str]] = {}
-    for text in responses.texts:
-        spellings.setdefault(cluster(text, question.text), Counter())[text.strip()] += 1
-    answers = []
-    for counts in spellings.values():
-        text = min(counts, key=lambda spelling: (-counts[spelling], spelling))
-        outcome = grade_response(text, answers=question.answers, answerable=question.answerable, question=question.text)
-        if text and outcome is not Outcome.REFUSED:
-            answers.append(SampledAnswer(text, counts.total(), outcome))
-    return sorted(answers, key=lambda answer: (-answer.count, answer.text))
 
 
 def build_pairs(
@@ -49,6 +23,8 @@ def build_pairs(
     dead_band: float,
     reason_share: float,
     seed: int,
+    of: str = "all",
+    altered: str = "",
 ) -> tuple[tuple[PreferencePair, ...], str]:
     """The pairs of one question, and why there are none ("" when there are some).
 
@@ -61,10 +37,12 @@ def build_pairs(
         dead_band: half-width, in [0, 0.5]; answerable questions inside it get no pair.
         reason_share: share of the refusals that state their reason.
         seed: seed of the wordings; the draw depends on (seed, question key) alone.
+        of: the questions that get pairs: `all`, `answerable` or `beyond-image`.
+        altered: the alteration of the image that every pair is to be compared under as well (`sources/alter.py`); empty for none.
 
     Returns:
-        (pairs, ""), or ((), reason) with reason one of `dead-band`, `no-wrong-sample` (UNKNOWN or beyond the image, but every sample
-        refuses or is empty) and `no-answer-sample` (`duplicated`: likewise).
+        (pairs, ""), or ((), reason) with reason one of `left-out` (by `of`), `dead-band`, `no-wrong-sample` (UNKNOWN or beyond the image,
+        but every sample refuses or is empty) and `no-answer-sample` (`duplicated`: likewise).
 
     Raises:
         ValueError: unknown form, label or responses of another question, or sampling stopped early: the most frequent wrong answer, its
@@ -76,6 +54,8 @@ def build_pairs(
         raise ValueError(f"question {question.key}, label {label.key} and responses {responses.key} must share one key")
     if responses.intended:
         raise stopped_early(question.key, "a preference pair")
+    if left_out(question, of):
+        return (), "left-out"
     confidence = label.exact_confidence("a preference pair")
     mistaken = label.label is Boundary.MISTAKEN
     if question.answerable and not mistaken and in_dead_band(confidence, tau=tau, dead_band=dead_band):
@@ -84,7 +64,7 @@ def build_pairs(
     sampled = sampled_answers(question, responses)
     if mistaken:
         wrong = [(a.text, a.count / len(responses.texts)) for a in sampled if a.outcome is Outcome.WRONG]
-        return _corrections(question, wrong if form == "duplicated" else [(text, 1.0) for text, _ in wrong[:1]])
+        return _corrections(question, wrong if form == "duplicated" else [(text, 1.0) for text, _ in wrong[:1]], altered)
     if form == "duplicated":
         sides = [(a.text, a.outcome is Outcome.CORRECT, a.count / len(responses.texts)) for a in sampled]
         skipped = "no-answer-sample"
@@ -107,12 +87,13 @@ def build_pairs(
                 answer_is_chosen=answer_is_chosen,
                 weight=weight,
                 role="answerable" if question.answerable else "beyond-image",
+                altered=altered,
             )
         )
     return tuple(pairs), "" if pairs else skipped
 
 
-def _corrections(question: Question, wrong: list[tuple[str, float]]) -> tuple[tuple[PreferencePair, ...], str]:
+def _corrections(question: Question, wrong: list[tuple[str, float]], altered: str) -> tuple[tuple[PreferencePair, ...], str]:
     """The gold answer over wrong ones, each (text, weight). The gold answer is right for sure, so these pairs carry confidence 1."""
     pairs = tuple(
         PreferencePair(
@@ -125,6 +106,7 @@ def _corrections(question: Question, wrong: list[tuple[str, float]]) -> tuple[tu
             answer_is_chosen=True,
             weight=weight,
             role="answerable",
+            altered=altered,
         )
         for number, (text, weight) in enumerate(wrong)
     )

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from inbol.config.checks import at_least, one_of, positive, within
+from inbol.config.identity import added
 from inbol.contracts import UNSOLVABLE_KINDS
 
 
@@ -164,13 +165,28 @@ class BoundaryConfig:
             raise ValueError(f"mistaken: {self.mistaken!r} is not in (0.5, 1]; at most half of the samples agreeing is no conviction")
 
 
+SFT_METHODS = ("soft", "threshold", "plain", "extrinsic", "verb", "suffix", "levels")
+QUESTIONS = ("all", "answerable", "beyond-image")
+ALTERATIONS = ("blank", "occluded")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftDataConfig:
     """What the SFT stage is shown."""
 
     method: str = "soft"
     """`soft`: answer with weight c and refusal with weight 1-c (CA-SFT). `threshold`: answer if KNOWN else refusal (IDK-IT).
-    `plain`: gold answers alone, no refusals (the control)."""
+    `plain`: gold answers alone, no refusals (the control). `extrinsic`: answer if answerable else refusal, whatever the model knows.
+    `verb`: the answer in one of five degrees of confidence, a refusal at c = 0. `suffix`: the gold answer, and that the model is sure of it
+    if KNOWN, unsure otherwise. `levels`: the question at several levels of boldness l, answered from c = 1.1 - l on."""
+    answer: str = added("gold")
+    """What is taught as the answer: `gold`; `sample`, one of the model's correct samples; `samples`, all of them, each by its share."""
+    of: str = added("all")
+    """Questions that get examples: `all`, `answerable` or `beyond-image`."""
+    levels: int = added(3)
+    """`levels`: so many of the eleven levels, 0 to 1 in tenths, are drawn for each question."""
+    mislead: bool = added(False)
+    """Show every answerable question three times: as it is, with an explicit and with an implicit hint at a wrong answer; one target."""
     dead_band: float = 0.0
     """`soft` and `threshold`: answerable questions with |c - tau| below this get no example, in [0, 0.5]."""
     reason_share: float = 0.3
@@ -179,9 +195,20 @@ class SftDataConfig:
     """Seed of the refusal wordings."""
 
     def __post_init__(self) -> None:
-        one_of("method", self.method, ("soft", "threshold", "plain"))
+        one_of("method", self.method, SFT_METHODS)
+        one_of("answer", self.answer, ("gold", "sample", "samples"))
+        one_of("of", self.of, QUESTIONS)
+        within("levels", self.levels, 1, 11)
         within("dead_band", self.dead_band, 0, 0.5)
         within("reason_share", self.reason_share, 0, 1)
+        if self.dead_band and self.method not in ("soft", "threshold", "plain"):
+            raise ValueError(f"dead_band: {self.dead_band} with method={self.method!r}, which has none; take dead_band=0")
+        if self.answer == "samples" and self.method != "soft":
+            raise ValueError(f"answer: 'samples' with method={self.method!r}; only method='soft' weighs answers; take answer=sample")
+        if self.answer != "gold" and self.method in ("plain", "extrinsic", "suffix"):
+            raise ValueError(f"answer: {self.answer!r} with method={self.method!r}, which teaches the gold answer; take answer=gold")
+        if self.of == "beyond-image" and self.method == "plain":
+            raise ValueError("of: 'beyond-image' with method='plain' leaves no example; take of=all, or method=extrinsic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +221,11 @@ class PairsConfig:
     a wrong one (A'; see `losses/dpo.py`)."""
     dead_band: float = 0.0
     """Answerable questions with |c - tau| below this get no pair, in [0, 0.5]."""
+    of: str = added("all")
+    """Questions that get pairs: `all`, `answerable` or `beyond-image`."""
+    altered: str = added("")
+    """Alteration of the image under which both sides are looked at as well, for the losses `mdpo` and `v-dpo`: `blank` (grey) or
+    `occluded` (four cells of five of an 8x8 grid are grey). Empty otherwise."""
     reason_share: float = 0.3
     """Share of the refusals that also state the reason, in [0, 1]."""
     seed: int = 0
@@ -201,6 +233,8 @@ class PairsConfig:
 
     def __post_init__(self) -> None:
         one_of("form", self.form, ("single", "duplicated"))
+        one_of("of", self.of, QUESTIONS)
+        one_of("altered", self.altered, ("", *ALTERATIONS))
         within("dead_band", self.dead_band, 0, 0.5)
         within("reason_share", self.reason_share, 0, 1)
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 WORKING = {"working": True}
+ADDED = {"added": True}
 
 
 def working(default: Any) -> Any:
@@ -13,9 +14,20 @@ def working(default: Any) -> Any:
     return dataclasses.field(default=default, metadata=WORKING)
 
 
+def added(default: Any) -> Any:
+    """A field that came after folders had been made: its default is what there was before, and finds them."""
+    return dataclasses.field(default=default, metadata=ADDED)
+
+
 def identity(config: Any) -> dict[str, Any]:
-    """A stage's configuration as plain values, as `dataclasses.asdict`, without its `working` fields at any depth."""
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config) if not field.metadata.get("working")}
+    """A stage's configuration as plain values, as `dataclasses.asdict`, without its `working` fields, and without `added` ones at their
+    default, at any depth."""
+    return {
+        field.name: _plain(value)
+        for field in dataclasses.fields(config)
+        for value in (getattr(config, field.name),)
+        if not (field.metadata.get("working") or (field.metadata.get("added") and value == field.default))
+    }
 
 
 def _plain(value: Any) -> Any:

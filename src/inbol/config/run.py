@@ -19,9 +19,18 @@ from inbol.config.data import (
 from inbol.config.estimating import ConfidenceConfig
 from inbol.config.launching import LauncherConfig
 from inbol.config.planning import ModelConfig, PlanConfig
-from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
+from inbol.config.training import CONFIDENCE_LOSSES, IMAGE_LOSSES, BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
 ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo")
+"""And `dpo-2`, `dpo-3`, ... for the later rounds of preference training."""
+STYLES = ("plain", "allow-refusal", *(f"level-{n / 10:.1f}" for n in range(11)))
+"""Prompt styles; the same as `text/prompts.py` knows."""
+
+
+def round_of(row: str) -> int:
+    """The round of preference training after which a row evaluates: 1 for `dpo`, r for `dpo-r`, 0 for every other row."""
+    number = row.removeprefix("dpo-")
+    return 1 if row == "dpo" else int(number) if row != number and number.isdecimal() and int(number) > 1 and number[0] != "0" else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +43,20 @@ class RecipeConfig:
     """One line, shown by `make recipes`."""
     rows: tuple[str, ...]
     """Systems of the table, in order: `base`, `threshold` (base, own sequence probability), `refusal-prompt` (base, a prompt that
-    allows refusing), `sft` (after SFT), `dpo` (after DPO). The chain of stages follows from them."""
+    allows refusing), `sft` (after SFT), `dpo` (after DPO), `dpo-2`, ... (after a further round: the checkpoint of the round before it is
+    sampled and labelled anew, and trained on its own pairs). The chain of stages follows from them."""
     labels: dict[str, str] = field(default_factory=dict)
     """Printed name of a row where the row's own is not enough: `{sft: CA-SFT}`."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Prompt style in which a trained row is asked (`text/prompts.py`) where it is not `plain`: `{sft: level-0.6}`."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
-            one_of("rows", row, ROWS)
+            if not round_of(row):
+                one_of("rows", row, (*ROWS, "dpo-2"))
+        for row, style in self.prompts.items():
+            one_of(f"prompts.{row}", row, tuple(known for known in self.rows if known == "sft" or round_of(known)))
+            one_of(f"prompts.{row}", style, STYLES)
         if "base" not in self.rows:
             raise ValueError("rows: every table starts from the row 'base'; the other rows are compared with it")
 
@@ -96,13 +112,14 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         one_of("eval_split", self.eval_split, ("test", "align-val"))
-        if self.pairs.form == "duplicated" and self.dpo.loss != "hard":
+        if self.pairs.form == "duplicated" and self.dpo.loss in CONFIDENCE_LOSSES:
             raise ValueError(
                 f"dpo.loss: {self.dpo.loss!r} with pairs.form='duplicated' counts the confidence twice "
                 "(the pairs' weights are n/K already); take dpo.loss=hard, or pairs.form=single"
             )
         if self.sampling.stop == "label" and (exact := self._needs_all_samples()):
             raise ValueError(f"sampling.stop: 'label' leaves confidences open, but {'; '.join(exact)}; take sampling.stop=never")
+        self._check_methods()
         share = self.base.optim.global_batch, self.sft.optim.global_batch, self.dpo.optim.global_batch
         for name, batch in zip(("base", "sft", "dpo"), share, strict=True):
             if name == "base" and self.base.kind == "pretrained":
@@ -115,15 +132,28 @@ class RunConfig:
                     f"take a multiple of {world}"
                 )
 
+    def _check_methods(self) -> None:
+        """Refuse methods whose settings contradict each other, as far as the recipe trains by them."""
+        method, mistaken = self.sft_data.method, self.boundary.mistaken
+        if mistaken is not None and method in ("verb", "suffix", "levels"):
+            raise ValueError(f"boundary.mistaken: {mistaken} with sft_data.method={method!r}, which knows no such label; take null")
+        needed = self.dpo.loss in IMAGE_LOSSES
+        if needed != bool(self.pairs.altered):
+            allowed = "'blank' or 'occluded'" if needed else f"'', or dpo.loss={' or '.join(IMAGE_LOSSES)}"
+            raise ValueError(f"pairs.altered: {self.pairs.altered!r} with dpo.loss={self.dpo.loss!r}; take {allowed}")
+
     def _needs_all_samples(self) -> list[str]:
         """The settings that need all K samples of a question, or its exact confidence."""
         needs = []
-        if "sft" in self.recipe.rows or "dpo" in self.recipe.rows:
-            if self.sft_data.method == "soft":
-                needs.append("sft_data.method='soft' weighs by them")
+        trained = max(map(round_of, self.recipe.rows))
+        if "sft" in self.recipe.rows or trained:
+            if self.sft_data.method in ("soft", "verb", "levels"):
+                needs.append(f"sft_data.method={self.sft_data.method!r} weighs by them")
+            if self.sft_data.answer != "gold":
+                needs.append(f"sft_data.answer={self.sft_data.answer!r} takes the samples")
             if self.sft_data.method == "threshold" and self.sft_data.dead_band:
                 needs.append(f"sft_data.dead_band={self.sft_data.dead_band} compares them with tau")
-        if "dpo" in self.recipe.rows:
+        if trained:
             needs.append("the row 'dpo' in recipe.rows takes the most frequent wrong answer of all K samples, and their confidence")
         if self.confidence.estimator != "accuracy" and {"sft", "dpo"}.intersection(self.recipe.rows):
             needs.append(f"confidence.estimator={self.confidence.estimator!r} estimates from all of them")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inbol.config.checks import at_least, one_of, positive, within
-from inbol.config.identity import working
+from inbol.config.identity import added, working
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +179,13 @@ class SftConfig:
         one_of("normalise", self.normalise, ("examples", "tokens"))
 
 
-DPO_LOSSES = ("hard", "soft", "weight", "margin", "regression")
+CONFIDENCE_LOSSES = ("soft", "weight", "margin", "regression")
+"""These read the confidence of a pair."""
+REFERENCE_FREE = ("simpo", "orpo")
+"""These have no reference model, so the stage `reference` is left out."""
+IMAGE_LOSSES = ("mdpo", "v-dpo")
+"""These look at each pair below an altered image as well (`pairs.altered`)."""
+DPO_LOSSES = ("hard", *CONFIDENCE_LOSSES, *REFERENCE_FREE, *IMAGE_LOSSES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,9 +195,11 @@ class DpoConfig:
     optim: OptimConfig
     """Optimiser and budget."""
     loss: str = "hard"
-    """`hard` (DPO), `soft` (A: per-pair label p = c), `weight` (B: |2c-1|^gamma), `margin` (C: alpha |2c-1|), `regression` (D)."""
+    """`hard` (DPO), `soft` (A: per-pair label p = c), `weight` (B: |2c-1|^gamma), `margin` (C: alpha |2c-1|), `regression` (D).
+    Without a reference model: `simpo` (arXiv 2405.14734), `orpo` (arXiv 2403.07691). With an altered image: `mdpo` (arXiv
+    2406.11839), `v-dpo` (arXiv 2411.02712)."""
     beta: float = 0.5
-    """Strength of the implicit KL penalty."""
+    """Strength of the implicit KL penalty; `simpo`: factor of the log-probabilities per token; `orpo`: weight of the odds ratio."""
     soft_eps: float = 0.05
     """`soft`: the label is clipped to [eps, 1-eps]."""
     weight_gamma: float = 1.0
@@ -200,8 +208,14 @@ class DpoConfig:
     """`margin`: factor of |2c-1|."""
     regression_kappa: float = 2.0
     """`regression`: the target is kappa (2c-1)."""
+    simpo_gamma: float = added(0.5)
+    """`simpo`: the margin that the reward of the chosen side must have over that of the rejected one."""
+    image_gamma: float = added(2.0)
+    """`v-dpo`: log-probabilities are gamma times those with the image less gamma - 1 times those with the altered one; at least 1."""
+    anchor_margin: float = added(0.0)
+    """`mdpo`: reward over the reference that the chosen side is to have for itself (delta)."""
     anchor: float = 1.0
-    """Factor of the NLL anchor on the preferred response (E); 0 switches it off."""
+    """Factor of the NLL anchor on the preferred response (E); 0 switches it off, as `orpo` needs it, which has that term itself."""
     anchor_normalise: str = "tokens"
     """`tokens`: the anchor's NLL is a mean over response tokens; `sum`: a sum."""
 
@@ -212,7 +226,11 @@ class DpoConfig:
         at_least("weight_gamma", self.weight_gamma, 0)
         at_least("margin_alpha", self.margin_alpha, 0)
         positive("regression_kappa", self.regression_kappa)
+        at_least("simpo_gamma", self.simpo_gamma, 0)
+        at_least("image_gamma", self.image_gamma, 1)
         at_least("anchor", self.anchor, 0)
+        if self.loss == "orpo" and self.anchor:
+            raise ValueError(f"anchor: {self.anchor} with loss='orpo', which has the NLL of the chosen side already; take anchor=0")
         one_of("anchor_normalise", self.anchor_normalise, ("tokens", "sum"))
 
 

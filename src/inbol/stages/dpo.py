@@ -1,10 +1,12 @@
-"""Stage `dpo`: preference training of the SFT checkpoint against its own precomputed log-probabilities, under DeepSpeed."""
+"""Stage `dpo`: preference training of a checkpoint, against its own precomputed log-probabilities where the loss has them, under
+DeepSpeed."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from inbol.config.stages import DpoStage
+from inbol.config.training import IMAGE_LOSSES, REFERENCE_FREE, DpoConfig
 from inbol.contracts import PreferencePair, ReferenceLogps
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
@@ -22,22 +24,16 @@ def run(job: Job) -> dict[str, Any]:
         return facts
     config: DpoStage = job.config
     dpo = config.dpo
-    if job.rank == 0:
-        check_binding(job.inputs["reference"], binding(job.inputs["model"] / "checkpoint", job.inputs["pairs"]))
+    reference = job.inputs.get("reference")
+    if job.rank == 0 and reference is not None:
+        check_binding(reference, binding(job.inputs["model"] / "checkpoint", job.inputs["pairs"]))
     start = prepare(job, dpo.optim, config.peft, config.deepspeed)
     pairs = read_all(job.inputs["pairs"], PreferencePair)
     images = training_images(job, dpo.optim)
     objective = DpoObjective(
         PairTrees(pairs, images, start.collator, group_by_image=dpo.optim.group_by_image),
-        {record.key: record for record in read_all(job.inputs["reference"], ReferenceLogps)},
-        name=dpo.loss,
-        beta=dpo.beta,
-        soft_eps=dpo.soft_eps,
-        weight_gamma=dpo.weight_gamma,
-        margin_alpha=dpo.margin_alpha,
-        regression_kappa=dpo.regression_kappa,
-        anchor=dpo.anchor,
-        anchor_normalise=dpo.anchor_normalise,
+        {record.key: record for record in read_all(reference, ReferenceLogps)} if reference is not None else None,
+        **loss_arguments(dpo),
     )
     start.facts.update(lengths(objective.trees.groups, objective.name, images, start, dpo.optim))
     trainer, facts = train(
@@ -57,3 +53,14 @@ def run(job: Job) -> dict[str, Any]:
         beta=dpo.beta,
     )
     return finish_training(job, trainer, start, facts)
+
+
+def loss_arguments(dpo: DpoConfig) -> dict[str, Any]:
+    """Name and parameters of the loss, as `DpoObjective` takes them."""
+    common = {"name": dpo.loss, "beta": dpo.beta, "anchor": dpo.anchor, "anchor_normalise": dpo.anchor_normalise}
+    if dpo.loss in REFERENCE_FREE:
+        return {**common, "simpo_gamma": dpo.simpo_gamma}
+    if dpo.loss in IMAGE_LOSSES:
+        return {**common, "image_gamma": dpo.image_gamma, "anchor_margin": dpo.anchor_margin}
+    names = ("soft_eps", "weight_gamma", "margin_alpha", "regression_kappa")
+    return {**common, **{name: getattr(dpo, name) for name in names}}

@@ -37,6 +37,8 @@ def run(job: Job) -> dict[str, Any]:
                 dead_band=config.pairs.dead_band,
                 reason_share=config.pairs.reason_share,
                 seed=config.pairs.seed + config.seed,
+                of=config.pairs.of,
+                altered=config.pairs.altered,
             )
             for key, question in questions.items()
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,6 +46,13 @@ def run(job: Job) -> dict[str, Any]:
             logps, _ = response_logps(model, batch.to(device, model.dtype))
             for pair, won, lost in zip(pairs, logps[chosen].tolist(), logps[rejected].tolist(), strict=True):
                 records.append(ReferenceLogps(key=pair.key, chosen=won, rejected=lost))
+            if trees.altered:  # the same responses again, below the altered images
+                half = batch.num_responses // 2
+                below = zip(logps[chosen + half].tolist(), logps[rejected + half].tolist(), strict=True)
+                records[-len(pairs) :] = [
+                    replace(record, altered_chosen=won, altered_rejected=lost)
+                    for record, (won, lost) in zip(records[-len(pairs) :], below, strict=True)
+                ]
         written += write_records(out, records)
     progress(len(names), len(names), "")
     return {"shards": len(names), "pairs": written}

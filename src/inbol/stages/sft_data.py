@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from inbol.building.examples import build_examples
+from inbol.building.misleading import answer_pools, misled
 from inbol.config.stages import SftDataStage
-from inbol.contracts import BoundaryLabel, SftExample
+from inbol.contracts import BoundaryLabel, ResponseSet, SftExample
 from inbol.shards.reader import shard_names
 from inbol.stages.job import Job
 from inbol.stages.questions import questions_of, records_by_key, write_each
@@ -17,22 +18,34 @@ from inbol.stages.questions import questions_of, records_by_key, write_each
 def run(job: Job) -> dict[str, Any]:
     """Write `<shard>.jsonl` of `SftExample`. Returns counts of examples and summed weights by role, and of questions by label and fate."""
     config: SftDataStage = job.config
+    data = config.sft_data
     vqa, unsolvable, boundary = job.inputs["vqa"], job.inputs["unsolvable"], job.inputs["boundary"]
     names = shard_names(vqa, ["align-train"])
 
     def build(name: str) -> Iterable[SftExample]:
         questions = questions_of(vqa, unsolvable, name)
         labels = records_by_key(boundary, name, BoundaryLabel, questions)
+        drawn = job.inputs.get("responses")
+        responses = records_by_key(drawn, name, ResponseSet, questions) if drawn is not None else {}
+        pools = answer_pools(questions.values()) if data.mislead else {}
+        seed = data.seed + config.seed
         for key, question in questions.items():
-            yield from build_examples(
+            examples = build_examples(
                 question,
                 labels[key],
-                method=config.sft_data.method,
+                method=data.method,
                 tau=config.boundary.tau,
-                dead_band=config.sft_data.dead_band,
-                reason_share=config.sft_data.reason_share,
-                seed=config.sft_data.seed + config.seed,
+                dead_band=data.dead_band,
+                reason_share=data.reason_share,
+                seed=seed,
+                of=data.of,
+                answer=data.answer,
+                levels=data.levels,
+                responses=responses.get(key),
             )
+            yield from examples
+            for example in examples if data.mislead else ():
+                yield from misled(example, question, pools.get(question.kind, ()), seed=seed)
 
     roles, labels, without = Counter[str](), Counter[str](), Counter[str]()
     weights: dict[str, float] = {}

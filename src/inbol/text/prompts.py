@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PROMPT_STYLES = ("plain", "allow-refusal")
+PROMPT_STYLES = ("plain", "allow-refusal", *(f"level-{n / 10:.1f}" for n in range(11)))
 
 ALLOW_REFUSAL = "If the image does not show the answer, say that you cannot tell."
 
@@ -12,7 +12,8 @@ def render_question(text: str, prompt_style: str = "plain") -> str:
 
     Args:
         text: the question.
-        prompt_style: `plain`, or `allow-refusal` to state behind the question that refusing is allowed.
+        prompt_style: `plain`, `allow-refusal` to state behind the question that refusing is allowed, or `level-0.6` to state before it how
+            bold an answer may be (`level_style`).
 
     Raises:
         ValueError: unknown style.
@@ -21,7 +22,14 @@ def render_question(text: str, prompt_style: str = "plain") -> str:
         return text
     if prompt_style == "allow-refusal":
         return f"{text} {ALLOW_REFUSAL}"
+    if prompt_style in PROMPT_STYLES:
+        return f"Level of boldness: {prompt_style.removeprefix('level-')}. {text}"
     raise ValueError(f"prompt_style: {prompt_style!r} is not one of {', '.join(map(repr, PROMPT_STYLES))}")
+
+
+def level_style(level: float) -> str:
+    """The prompt style that asks at a level of boldness in [0, 1], rounded to tenths."""
+    return f"level-{level:.1f}"
 
 
 def say_item(refusal: str) -> tuple[str, str]:

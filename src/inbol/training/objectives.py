@@ -13,8 +13,11 @@ from torch import Tensor
 
 from inbol.contracts import PreferencePair, ReferenceLogps, SftExample, to_json
 from inbol.losses.dpo import preference_loss
+from inbol.losses.image_terms import IMAGE_LOSSES, image_loss
+from inbol.losses.reference_free import REFERENCE_FREE, reference_free_loss
 from inbol.losses.sft import sft_loss, weighted_terms
 from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, response_logps
+from inbol.sources.alter import alter
 from inbol.training.lengths import Paths
 from inbol.training.resume import digest
 from inbol.training.stream import Visit
@@ -123,8 +126,11 @@ class DpoBatch:
     """[P] response numbers."""
     rejected: Tensor
     """[P] response numbers."""
+    altered: int
+    """Responses below the images; as many again, in the same order, stand below the altered images, where pairs have those, else 0."""
     values: dict[str, Tensor]
-    """[P] each: weight, confidence, answer_is_chosen, ref_chosen, ref_rejected."""
+    """[P] each: weight, and with a reference confidence, answer_is_chosen, ref_chosen, ref_rejected; with
+    altered images ref_altered_chosen, ref_altered_rejected."""
 
     def to(self, device: torch.device) -> DpoBatch:
         """The same batch on `device`."""
@@ -133,18 +139,26 @@ class DpoBatch:
 
 
 class PairTrees:
-    """Preference pairs as trees: below each question every distinct response once, whichever pairs it stands in."""
+    """Preference pairs as trees: below each question every distinct response once, whichever pairs it stands in; and once more below the
+    altered image of pairs that have one."""
 
     def __init__(
         self, pairs: Sequence[PreferencePair], load_image: LoadImage, collator: TreeCollator, *, group_by_image: bool = True
     ) -> None:
-        """`group_by_image=False` makes a tree of each question; the sum over an epoch is the same."""
+        """`group_by_image=False` makes a tree of each question; the sum over an epoch is the same. Raises ValueError for pairs with
+        different alterations of the image."""
+        alterations = sorted({pair.altered for pair in pairs})
+        if len(alterations) > 1:
+            raise ValueError(f"pairs: altered is {' and '.join(map(repr, alterations))}; all pairs of a training need one alteration")
+        self.altered = alterations[0] if alterations else ""
         self.groups, self.group_by_image = _groups(pairs, by_image=group_by_image), group_by_image
         self.load_image, self.collator = load_image, collator
-        self.lengths = [_length(collator, [(p.prompt, text) for p in group for text in (p.chosen, p.rejected)]) for group in self.groups]
+        lengths = [_length(collator, [(p.prompt, text) for p in group for text in (p.chosen, p.rejected)]) for group in self.groups]
+        self.lengths = [2 * length for length in lengths] if self.altered else lengths
 
     def collate(self, indices: Sequence[int]) -> tuple[TreeBatch, list[PreferencePair], Tensor, Tensor]:
-        """(trees, their P pairs in order, [P] response number of the chosen, [P] of the rejected)."""
+        """(trees, their P pairs in order, [P] response number of the chosen, [P] of the rejected). With altered images, R responses below
+        the images come first; those of the altered images have the numbers that follow, in the same order."""
         trees, pairs, chosen, rejected, offset = [], [], [], [], 0
         for index in indices:
             by_prompt: dict[str, list[PreferencePair]] = defaultdict(list)
@@ -159,15 +173,31 @@ class PairTrees:
                 offset += len(responses)
                 branches.append(Branch(prompt, tuple(responses)))
             trees.append(Tree(self.load_image(self.groups[index][0].image_key), tuple(branches)))
+        if self.altered:
+            trees += [self._altered(tree, self.groups[index][0].image_key) for index, tree in zip(indices, trees, strict=True)]
         return self.collator(trees), pairs, torch.tensor(chosen), torch.tensor(rejected)
+
+    def _altered(self, tree: Tree, key: str) -> Tree:
+        if tree.image is None:
+            raise ValueError(f"{key}: a pair about no image cannot be compared below an altered one; leave it out, or set pairs.altered=''")
+        return replace(tree, image=alter(tree.image, self.altered, key))
 
 
 class DpoObjective:
-    """Preference loss against reference log-probabilities computed once."""
+    """Preference loss, against reference log-probabilities computed once where it has a reference."""
 
-    def __init__(self, trees: PairTrees, reference: dict[str, ReferenceLogps], **loss: Any) -> None:
-        """`loss`: name and parameters of `losses.dpo.preference_loss`. Raises ValueError for pairs without reference log-probabilities."""
-        missing = [pair.key for group in trees.groups for pair in group if pair.key not in reference]
+    def __init__(self, trees: PairTrees, reference: dict[str, ReferenceLogps] | None, **loss: Any) -> None:
+        """`loss`: name and parameters of `losses.dpo.preference_loss`, or of `reference_free_loss`, which takes no `reference`.
+
+        Raises:
+            ValueError: pairs without reference log-probabilities, a reference where the loss has none, or a loss that looks at an altered
+                image with pairs that have none.
+        """
+        if (loss["name"] in IMAGE_LOSSES) != bool(trees.altered):
+            raise ValueError(f"dpo.loss: {loss['name']!r} with pairs whose image alteration is {trees.altered!r}")
+        if (reference is None) != (loss["name"] in REFERENCE_FREE):
+            raise ValueError(f"dpo.loss: {loss['name']!r} takes {'a' if reference is None else 'no'} reference")
+        missing = [pair.key for group in trees.groups for pair in group if reference is not None and pair.key not in reference]
         if missing:
             raise ValueError(
                 f"{len(missing)} pairs have no reference log-probabilities, the first is {missing[0]}; rerun the stage 'reference'"
@@ -182,10 +212,11 @@ class DpoObjective:
     def identity(self) -> dict[str, Any]:
         """See `Objective.identity`; the reference is part of it."""
         pairs = [pair for group in self.trees.groups for pair in group]
+        against = {"reference": digest(to_json(self.reference[pair.key]) for pair in pairs)} if self.reference is not None else {}
         return {
             "objective": "dpo",
             "records": digest(to_json(pair) for pair in pairs),
-            "reference": digest(to_json(self.reference[pair.key]) for pair in pairs),
+            **against,
             "loss": self.loss,
             "group_by_image": self.trees.group_by_image,
         }
@@ -211,15 +242,17 @@ class DpoObjective:
         trees, pairs, chosen, rejected = self.trees.collate([visit.index for visit in visits])
         lost = {visit.index for visit in visits if _unreadable(self.trees.load_image, self.trees.groups[visit.index])}
         real = [visit.real and visit.index not in lost for visit in visits for _ in self.trees.groups[visit.index]]
-        refs = [self.reference[pair.key] for pair in pairs]
-        values = {
-            "weight": torch.tensor([pair.weight * r for pair, r in zip(pairs, real, strict=True)]),
-            "confidence": torch.tensor([pair.confidence for pair in pairs]),
-            "answer_is_chosen": torch.tensor([pair.answer_is_chosen for pair in pairs]),
-            "ref_chosen": torch.tensor([ref.chosen for ref in refs]),
-            "ref_rejected": torch.tensor([ref.rejected for ref in refs]),
-        }
-        return DpoBatch(trees, chosen, rejected, values)
+        values = {"weight": torch.tensor([pair.weight * r for pair, r in zip(pairs, real, strict=True)])}
+        if self.reference is not None:
+            refs = [self.reference[pair.key] for pair in pairs]
+            values["confidence"] = torch.tensor([pair.confidence for pair in pairs])
+            values["answer_is_chosen"] = torch.tensor([pair.answer_is_chosen for pair in pairs])
+            values["ref_chosen"] = torch.tensor([ref.chosen for ref in refs])
+            values["ref_rejected"] = torch.tensor([ref.rejected for ref in refs])
+            if self.trees.altered:
+                values["ref_altered_chosen"] = torch.tensor([ref.altered_chosen for ref in refs])
+                values["ref_altered_rejected"] = torch.tensor([ref.altered_rejected for ref in refs])
+        return DpoBatch(trees, chosen, rejected, trees.num_responses // 2 if self.trees.altered else 0, values)
 
     def counts(self, batch: DpoBatch) -> Counts:
         """Pairs and tokens."""
@@ -228,17 +261,34 @@ class DpoObjective:
     def terms(self, model: Any, batch: DpoBatch) -> tuple[Tensor, dict[str, tuple[float, float]]]:
         """See `Objective.terms`; metrics carry TRL's names."""
         logps, tokens = response_logps(model, batch.trees)
-        loss, metrics = preference_loss(
-            policy_chosen_logps=logps[batch.chosen],
-            policy_rejected_logps=logps[batch.rejected],
-            ref_chosen_logps=batch.values["ref_chosen"],
-            ref_rejected_logps=batch.values["ref_rejected"],
-            num_tokens_chosen=tokens[batch.chosen],
-            num_tokens_rejected=tokens[batch.rejected],
-            confidence=batch.values["confidence"],
-            answer_is_chosen=batch.values["answer_is_chosen"],
-            **self.loss,
-        )
+        given = {
+            "policy_chosen_logps": logps[batch.chosen],
+            "policy_rejected_logps": logps[batch.rejected],
+            "num_tokens_chosen": tokens[batch.chosen],
+            "num_tokens_rejected": tokens[batch.rejected],
+        }
+        if self.reference is None:
+            loss, metrics = reference_free_loss(**given, **self.loss)
+        elif batch.altered:
+            loss, metrics = image_loss(
+                **given,
+                ref_chosen_logps=batch.values["ref_chosen"],
+                ref_rejected_logps=batch.values["ref_rejected"],
+                altered_chosen_logps=logps[batch.chosen + batch.altered],
+                altered_rejected_logps=logps[batch.rejected + batch.altered],
+                ref_altered_chosen_logps=batch.values["ref_altered_chosen"],
+                ref_altered_rejected_logps=batch.values["ref_altered_rejected"],
+                **self.loss,
+            )
+        else:
+            loss, metrics = preference_loss(
+                **given,
+                ref_chosen_logps=batch.values["ref_chosen"],
+                ref_rejected_logps=batch.values["ref_rejected"],
+                confidence=batch.values["confidence"],
+                answer_is_chosen=batch.values["answer_is_chosen"],
+                **self.loss,
+            )
         weight = batch.values["weight"]
         total = float(weight.sum())
         return (weight * loss).sum(), {name: (float((weight * value).sum()), total) for name, value in metrics.items()}
