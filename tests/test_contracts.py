@@ -6,7 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from inbol.contracts import Boundary, BoundaryLabel, Confidence, Question, ResponseSet, VqaSample, from_dict, from_json, to_json
+from inbol.contracts import (
+    Boundary,
+    BoundaryLabel,
+    Confidence,
+    PreferencePair,
+    Question,
+    ReferenceLogps,
+    ResponseSet,
+    VqaSample,
+    from_dict,
+    from_json,
+    to_json,
+)
 
 QUESTION = Question(key="i-q0", image_key="i", text="what é?", answers=("a", "b"), kind="color", template="what-color")
 LABEL = BoundaryLabel(key="i-q0", image_key="i", label=Boundary.MISTAKEN, confidence=0.1, evidence="e")
@@ -61,3 +73,19 @@ def test_records_from_before_sampling_could_stop_are_read() -> None:
     assert from_json(ResponseSet, old).intended == 0
     old = '{"key": "q", "image_key": "i", "accuracy": 1.0, "consistency": 1.0, "entropy": 0.0, "logprob": -1.0, "refused": 0.0}'
     assert from_json(Confidence, old).accuracy_bounds == ()
+
+
+def test_fields_that_came_later_are_written_where_they_say_something() -> None:
+    """Pairs and reference log-probabilities without an altered image keep the bytes they had."""
+    pair = PreferencePair(key="p", image_key="i", prompt="?", chosen="a", rejected="b", confidence=1.0, answer_is_chosen=True)
+    assert to_json(pair) == (
+        '{"answer_is_chosen": true, "chosen": "a", "confidence": 1.0, "image_key": "i", "key": "p", "prompt": "?", "rejected": "b", '
+        '"role": "answerable", "weight": 1.0}'
+    )
+    assert to_json(ReferenceLogps(key="p", chosen=-1.0, rejected=-2.0)) == '{"chosen": -1.0, "key": "p", "rejected": -2.0}'
+    for record in (
+        replace(pair, altered="blank"),
+        ReferenceLogps(key="p", chosen=-1.0, rejected=-2.0, altered_chosen=0.0, altered_rejected=-3.0),
+    ):
+        assert from_json(type(record), to_json(record)) == record
+        assert "altered" in to_json(record)

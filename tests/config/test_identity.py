@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+from inbol.config.data import PairsConfig
 from inbol.config.identity import identity
 from inbol.config.stages import SftStage
 from inbol.config.training import DeepSpeedConfig, OptimConfig, PeftConfig, SftConfig
@@ -27,3 +28,10 @@ def test_they_find_the_same_folder_and_other_fields_another() -> None:
     assert identity(changed(keep_checkpoints=5, resume_changed=True, loader_workers=2)) == identity(STAGE)
     assert identity(changed(lr=2e-3)) != identity(STAGE)
     assert identity(changed(save_steps=7)) != identity(STAGE)
+
+
+def test_a_field_that_came_later_leaves_old_folders_where_they_are() -> None:
+    """It is left out at its default, and another value finds another folder."""
+    before = PairsConfig()
+    assert "of" not in identity(before) and "altered" not in identity(before)
+    assert identity(replace(before, of="answerable")) == {**identity(before), "of": "answerable"}

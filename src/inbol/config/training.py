@@ -230,7 +230,7 @@ class DpoConfig:
         at_least("image_gamma", self.image_gamma, 1)
         at_least("anchor", self.anchor, 0)
         if self.loss == "orpo" and self.anchor:
-            raise ValueError(f"anchor: {self.anchor} with loss='orpo', which has the NLL of the chosen side already; take anchor=0")
+            raise ValueError(f"loss: 'orpo' with anchor={self.anchor} has the NLL of the chosen side twice; take anchor=0")
         one_of("anchor_normalise", self.anchor_normalise, ("tokens", "sum"))
 
 
