@@ -99,6 +99,7 @@ def lengths(run: RunConfig, stage: str, model: Model, trees: int) -> Lengths:
         if run.sft_data.answer == "samples":  # at most every sample another answer
             responses += (run.sampling.k - 1) * answerable
     elif stage in ("dpo", "reference"):  # duplicated: at most every sample another answer, and the refusal
+        trees *= 2 if run.pairs.altered else 1
         responses = questions * (2 if run.pairs.form == "single" else run.sampling.k + 1)
     else:
         responses = 0

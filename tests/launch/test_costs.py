@@ -155,3 +155,23 @@ def test_ranks_that_do_not_divide_are_refused(capsys: pytest.CaptureFixture[str]
 def test_a_tiny_model_of_another_family_gets_no_llava_numbers() -> None:
     lines = printed("base.tiny.family=qwen3_vl", "base.tower_epochs=0", "base.tower_lr_factor=1", scale="tiny")
     assert lines[-1] == "no memory: a tiny qwen3_vl is for trying its path; what it takes is not planned"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stage", "trees", "questions", "responses"),
+    [
+        ("inbol-dpo", "sft", 8, 11, 17),  # 6 answerable, 5 beyond: 2 x 6 + 5
+        ("idk-sft", "sft", 8, 6, 6),
+        ("idk-hir", "sft", 8, 18, 18),  # three levels
+        ("honesty-multisample", "sft", 8, 6, 66),  # at most ten samples and a refusal
+        ("mub-mix", "sft", 8, 18, 18),
+        ("mohobench-simpo", "dpo", 8, 5, 10),
+        ("mdpo", "dpo", 16, 11, 22),  # the altered image has a tree of its own
+    ],
+)
+def test_methods_differ_in_what_stands_below_an_image(recipe: str, stage: str, trees: int, questions: int, responses: int) -> None:
+    """20 tokens a question, 12 a response, 64 of the image; rounded up to 8."""
+    run, _, model = planned(recipe=recipe, scale="tiny")
+    at = lengths(run, stage, model, 8)
+    assert (at.trees, at.targets) == (trees, 12 * responses)
+    assert at.length == -(-(64 + 20 * questions + 12 * responses) // 8) * 8

@@ -159,3 +159,30 @@ def test_records_must_cover_the_questions(folders: Path) -> None:
     write_records(folders / "responses" / f"{name}.jsonl", responses[1:])
     with pytest.raises(ValueError, match=r"5 records of 5 questions, not one for each of the shard's 6 .*align-train-i-q00"):
         records_by_key(folders / "responses", name, ResponseSet, questions)
+
+
+def test_own_samples_as_targets(folders: Path) -> None:
+    """Answerable questions alone: red 4/4, and circle 1/4 beside a refusal of 3/4."""
+    run_to_labels(folders)
+    data = SftDataConfig(method="soft", answer="samples", of="answerable")
+    config = SftDataStage(sft_data=data, boundary=BoundaryConfig(), seed=0)
+    facts = sft_data.run(job(folders, "sft_data", config, "vqa", "unsolvable", "boundary", "responses"))
+    assert facts["weight_by_role"] == {"answer": 1.25, "refusal": 0.75}
+    assert facts["questions_by_label"] == {"KNOWN": 1, "UNKNOWN": 1} and facts["skipped_by_label"] == {"BEYOND_IMAGE": 4}
+
+
+def test_misleading_copies_need_a_wrong_answer(folders: Path) -> None:
+    """One colour and one shape are all that is asked about, so there is nothing else to hint at."""
+    run_to_labels(folders)
+    config = SftDataStage(sft_data=SftDataConfig(method="plain", mislead=True), boundary=BoundaryConfig(), seed=0)
+    facts = sft_data.run(job(folders, "sft_data", config, "vqa", "unsolvable", "boundary"))
+    assert facts["examples_by_role"] == {"answer": 2} and facts["misleading"] == 0
+
+
+def test_pairs_of_some_questions_below_an_altered_image(folders: Path) -> None:
+    run_to_labels(folders)
+    config = PairsStage(pairs=PairsConfig(of="beyond-image", altered="blank"), boundary=BoundaryConfig(), seed=0)
+    facts = pairs.run(job(folders, "pairs", config, "vqa", "unsolvable", "responses", "boundary"))
+    assert facts["pairs_by_role"] == {"beyond-image/refusal-chosen": 4}
+    assert facts["skipped"] == {"KNOWN/left-out": 1, "UNKNOWN/left-out": 1}
+    assert {pair.altered for pair in read_records(folders / "pairs" / "align-train-000000.jsonl", PreferencePair)} == {"blank"}

@@ -16,7 +16,8 @@ from inbol.stages.questions import questions_of, records_by_key, write_each
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Write `<shard>.jsonl` of `SftExample`. Returns counts of examples and summed weights by role, and of questions by label and fate."""
+    """Write `<shard>.jsonl` of `SftExample`. Returns counts of examples and summed weights by role, of questions by label and
+    fate, and of misleading copies where they are asked for."""
     config: SftDataStage = job.config
     data = config.sft_data
     vqa, unsolvable, boundary = job.inputs["vqa"], job.inputs["unsolvable"], job.inputs["boundary"]
@@ -49,14 +50,17 @@ def run(job: Job) -> dict[str, Any]:
 
     roles, labels, without = Counter[str](), Counter[str](), Counter[str]()
     weights: dict[str, float] = {}
+    misleading = 0
     for name, records in write_each(job, names, build, SftExample):
         used = {record.key.rpartition("-")[0] for record in records}
+        misleading += sum(record.key.endswith(("-ae", "-ai")) for record in records)
         for record in records:
             roles[record.role] += 1
             weights[record.role] = weights.get(record.role, 0.0) + record.weight
         for label in records_by_key(boundary, name, BoundaryLabel, questions_of(vqa, unsolvable, name)).values():
             (labels if label.key in used else without)[label.label.value] += 1
     return {
+        **({"misleading": misleading} if data.mislead else {}),
         "examples": roles.total(),
         "examples_by_role": dict(sorted(roles.items())),
         "weight_by_role": {role: round(weight, 6) for role, weight in sorted(weights.items())},
