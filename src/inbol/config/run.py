@@ -55,7 +55,8 @@ class RecipeConfig:
             if not round_of(row):
                 one_of("rows", row, (*ROWS, "dpo-2"))
         for row, style in self.prompts.items():
-            one_of(f"prompts.{row}", row, tuple(known for known in self.rows if known == "sft" or round_of(known)))
+            if not round_of(row):
+                one_of(f"prompts.{row}", row, ("sft", "dpo", "dpo-2"))
             one_of(f"prompts.{row}", style, STYLES)
         if "base" not in self.rows:
             raise ValueError("rows: every table starts from the row 'base'; the other rows are compared with it")
