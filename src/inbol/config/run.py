@@ -138,6 +138,12 @@ class RunConfig:
         method, mistaken = self.sft_data.method, self.boundary.mistaken
         if mistaken is not None and method in ("verb", "suffix", "levels"):
             raise ValueError(f"boundary.mistaken: {mistaken} with sft_data.method={method!r}, which knows no such label; take null")
+        later = max(self.recipe.rows, key=round_of)
+        if round_of(later) > 1 and self.confidence.estimator != "accuracy":
+            raise ValueError(
+                f"confidence.estimator: {self.confidence.estimator!r} with the row {later!r}: later rounds are labelled by the accuracy of "
+                "their own samples; take 'accuracy'"
+            )
         needed = self.dpo.loss in IMAGE_LOSSES
         if needed != bool(self.pairs.altered):
             allowed = "'blank' or 'occluded'" if needed else f"'', or dpo.loss={' or '.join(IMAGE_LOSSES)}"
