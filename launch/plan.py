@@ -7,7 +7,7 @@ with the same configuration is one node. What the nodes are made of is the table
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, B
 from inbol.config.identity import identity
 from inbol.config.run import RunConfig
 from inbol.config.training import BaseConfig
+from inbol.evaluation.calibrated import CALIBRATION
 from inbol.probing.estimators.registry import ESTIMATORS, asks_of
 from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
 from inbol.shards.remote import expand, is_remote
 from inbol.stages.registry import STAGES
+from inbol.text.refusals import LEADING
 
 FRESH = 10
 """Samples per question of the evaluated split that only grade the confidence."""
@@ -81,7 +83,31 @@ def benchmark_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
 
 def labels(run: RunConfig) -> dict[str, str]:
     """Printed name of every row of the run's recipe."""
-    return {row: run.recipe.labels.get(row, LABELS[row]) for row in run.recipe.rows}
+    given = {**LABELS, **run.recipe.labels}
+    return {row: given.get(row) or f"{given[calibrated_row(run)]} calibrated" for row in run.recipe.rows}
+
+
+def calibrated_row(run: RunConfig) -> str:
+    """The row whose system the row `calibrated` calibrates: the last of base, sft and dpo."""
+    return next(row for row in ("dpo", "sft", "base") if row in run.recipe.rows)
+
+
+def calibration_nodes(run: RunConfig) -> list[Node]:
+    """What the calibration of the run's last system takes, in order; `calibrate` is the last."""
+    planner = _Planner(run)
+    planner.calibrate(calibrated_row(run))
+    return list(planner.made.values())
+
+
+def graded_nodes(run: RunConfig, splits: Sequence[str]) -> tuple[list[Node], dict[str, dict[str, Node]]]:
+    """As far as the responses of the run's last system with their scores, without a threshold.
+
+    Returns:
+        (all nodes in order, and by split what they are graded from: `vqa`, `unsolvable`, `predictions` and `refusal_logps`).
+    """
+    planner, row = _Planner(run), calibrated_row(run)
+    graded = {split: planner.graded(row, split) for split in splits}
+    return list(planner.made.values()), graded
 
 
 def estimate_nodes(run: RunConfig, split: str, estimators: tuple[str, ...]) -> tuple[list[Node], Node]:
@@ -238,13 +264,32 @@ class _Planner:
 
     def model(self, row: str) -> Node:
         """The checkpoint that a row of the table evaluates."""
+        row = calibrated_row(self.run) if row == "calibrated" else row
         return {"sft": self.sft, "dpo": self.dpo}.get(row, self.base)()
+
+    def mark(self, row: str, split: str) -> str:
+        return row if split == self.run.eval_split else f"{row},{split}"
 
     def predict(self, row: str, split: str) -> Node:
         prompt = "allow-refusal" if row == "refusal-prompt" else "plain"
         stage = config.PredictStage(predict=self.run.predict, split=split, prompt=prompt)
-        mark = row if split == self.run.eval_split else f"{row},{split}"
-        return self.node("predict", stage, {**self.questions(), "model": self.model(row)}, mark=mark)
+        model = self.model(row)
+        outside = rule_identity(model, self.run.base)
+        return self.node("predict", stage, {**self.questions(), "model": model}, mark=self.mark(row, split), outside=outside)
+
+    def refusal_logps(self, row: str, split: str) -> Node:
+        refusals = self.run.risk.refusals or LEADING
+        stage = config.RefusalLogpsStage(split=split, prompt="plain", refusals=refusals)
+        return self.node("refusal_logps", stage, {**self.questions(), "model": self.model(row)}, mark=self.mark(row, split))
+
+    def calibrate(self, row: str) -> Node:
+        risk, split = self.run.risk, "align-val"
+        stage = config.CalibrateStage(risk=risk, split=split, prompt="plain", refusals=risk.refusals or LEADING)
+        return self.node("calibrate", stage, self.graded(row, split), mark=row)
+
+    def graded(self, row: str, split: str) -> dict[str, Node]:
+        """What responses with their scores are graded from."""
+        return {**self.questions(), "predictions": self.predict(row, split), "refusal_logps": self.refusal_logps(row, split)}
 
     def score(self, row: str) -> Node:
         run, split = self.run, self.run.eval_split
@@ -252,11 +297,14 @@ class _Planner:
         inputs = {
             **self.questions(),
             "confidence": self.confidence(ALIGN if split in ALIGN else (split,)),
-            "predictions": base if row == "threshold" else self.predict(row, split),
+            "predictions": base if row == "threshold" else self.predict(calibrated_row(run) if row == "calibrated" else row, split),
             "base_predictions": base,
         }
         if row == "threshold":
             inputs["val_predictions"] = self.predict("base", "align-val")
+        if row == "calibrated":
+            system = calibrated_row(run)
+            inputs |= {"refusal_logps": self.refusal_logps(system, split), "calibration": self.calibrate(system)}
         # what counts as mistaken decides training targets, not outcomes: recipes that differ in it share their scores
         boundary = replace(run.boundary, mistaken=None)
         stage = config.ScoreStage(score=run.score, boundary=boundary, row=row, split=split)
@@ -290,8 +338,9 @@ class _Planner:
         if own.max_new_tokens:
             predict = replace(predict, max_new_tokens=own.max_new_tokens)
         stage = config.PredictStage(predict=predict, split="test", prompt="allow-refusal" if row == "refusal-prompt" else "plain")
-        data = self.benchmark_data(name)
-        return self.node("predict", stage, {"vqa": data, "unsolvable": data, "model": self.model(row)}, mark=f"{name},{row}")
+        data, model = self.benchmark_data(name), self.model(row)
+        inputs = {"vqa": data, "unsolvable": data, "model": model}
+        return self.node("predict", stage, inputs, mark=f"{name},{row}", outside=rule_identity(model, self.run.base))
 
     def benchmark_score(self, name: str, row: str) -> Node:
         own = self.benchmark_config(name)
@@ -347,5 +396,12 @@ def checkpoint_identity(base: BaseConfig) -> dict[str, str]:
 
 def folder_files(folder: Path) -> dict[str, str]:
     """Size and time of every file of a folder by name."""
-    facts = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.is_file()}
+    facts = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.is_file() and path.name != CALIBRATION}
     return {name: f"{stat.st_size}-{stat.st_mtime_ns}" for name, stat in facts.items()}
+
+
+def rule_identity(model: Node, base: BaseConfig) -> dict[str, str]:
+    """The hash of the rule for refusing that was saved with a checkpoint (`make calibrate`), which `predict` honours; empty without one."""
+    linked = model.stage == "base" and base.kind == "pretrained" and Path(base.path).is_dir()
+    path = (Path(base.path) if linked else model.folder / "checkpoint") / CALIBRATION
+    return {"calibration": hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else {}

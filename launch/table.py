@@ -155,7 +155,8 @@ def _check_rows(config: TableConfig, rows: list[PlannedRow]) -> list[str]:
 
 def _with_rows(run: RunConfig, entry: Entry) -> RunConfig:
     """The run with the rows that the entry shows, and the base that every row is compared with."""
-    rows = tuple(row for row in run.recipe.rows if row in ("base", *entry.rows)) if entry.rows else run.recipe.rows
+    needed = ("sft", "dpo") if "calibrated" in entry.rows else ()  # which of them is calibrated follows from the rows
+    rows = tuple(row for row in run.recipe.rows if row in ("base", *needed, *entry.rows)) if entry.rows else run.recipe.rows
     return replace(run, recipe=replace(run.recipe, rows=rows))
 
 

@@ -19,9 +19,10 @@ from inbol.config.data import (
 from inbol.config.estimating import ConfidenceConfig
 from inbol.config.launching import LauncherConfig
 from inbol.config.planning import ModelConfig, PlanConfig
+from inbol.config.risk import RiskConfig
 from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
-ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo")
+ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo", "calibrated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,8 @@ class RecipeConfig:
     """One line, shown by `make recipes`."""
     rows: tuple[str, ...]
     """Systems of the table, in order: `base`, `threshold` (base, own sequence probability), `refusal-prompt` (base, a prompt that
-    allows refusing), `sft` (after SFT), `dpo` (after DPO). The chain of stages follows from them."""
+    allows refusing), `sft` (after SFT), `dpo` (after DPO), `calibrated` (the last of base, sft and dpo among the rows, which then refuses
+    from the threshold on that `risk` promises). The chain of stages follows from them."""
     labels: dict[str, str] = field(default_factory=dict)
     """Printed name of a row where the row's own is not enough: `{sft: CA-SFT}`."""
 
@@ -83,6 +85,7 @@ class RunConfig:
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     predict: PredictConfig = PredictConfig()
     score: ScoreConfig = ScoreConfig()
+    risk: RiskConfig = RiskConfig()
     tracker: TrackerConfig = TrackerConfig()
     launcher: LauncherConfig = LauncherConfig()
     model: ModelConfig = ModelConfig()
@@ -96,6 +99,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         one_of("eval_split", self.eval_split, ("test", "align-val"))
+        if "calibrated" in self.recipe.rows and self.eval_split == "align-val":
+            raise ValueError("recipe.rows: 'calibrated' is chosen on align-val, and cannot be judged there; take eval_split=test")
+        if "calibrated" in self.recipe.rows and self.benchmarks:
+            raise ValueError("recipe.rows: 'calibrated' promises nothing about the images of benchmarks; leave one of the two out")
         if self.pairs.form == "duplicated" and self.dpo.loss != "hard":
             raise ValueError(
                 f"dpo.loss: {self.dpo.loss!r} with pairs.form='duplicated' counts the confidence twice "
