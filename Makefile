@@ -19,6 +19,8 @@ HOSTFILE ?=
 WAIT ?=
 IMAGE ?= inbol-recipes
 BASE_IMAGE ?=
+CKPT ?=
+RISK ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,7 +34,7 @@ LAUNCH_ARGS := $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(if $(NODES),launcher.nod
 WAIT_FLAG := $(if $(filter-out 0 no false,$(WAIT)),--wait)
 
 .DEFAULT_GOAL := help
-.PHONY: help train table sweep sweep-report plan status cancel logs test-slurm test-ssh data-check recipes doctor bench image test test-docker lint types clean clean-venv
+.PHONY: help train table sweep sweep-report calibrate risk-check plan status cancel logs test-slurm test-ssh data-check recipes doctor bench image test test-docker lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +53,12 @@ sweep: $(INSTALLED) ## Run RECIPE at every point of SWEEP (conf/sweep/; optuna-*
 
 sweep-report: $(INSTALLED) ## Table and plot of the sweep RUN (the newest without it), as far as it is
 	@$(LAUNCH) sweep-report --run "$(RUN)"
+
+calibrate: $(INSTALLED) ## Choose on align-val from when on the checkpoint CKPT refuses, so that its risk stays below RISK; saved beside it
+	@$(LAUNCH) calibrate --checkpoint "$(CKPT)" --risk "$(RISK)" --scale "$(SCALE)" -- $(ARGS)
+
+risk-check: $(INSTALLED) ## Calibrate RECIPE's last system on random halves of align-val and test, and count the promises that are kept
+	@$(LAUNCH) risk-check --recipe "$(or $(RECIPE),inbol-dpo)" --scale "$(SCALE)" -- $(ARGS)
 
 plan: $(INSTALLED) ## Show the stages of RECIPE, and steps, batch and memory on GPUS GPUs of GPU_MEMORY GiB; runs nothing
 	@$(LAUNCH) plan --recipe "$(RECIPE)" --scale "$(SCALE)" --gpus "$(GPUS)" --gpu-memory "$(GPU_MEMORY)" -- $(LAUNCH_ARGS) $(ARGS)

@@ -17,6 +17,7 @@ from inbol.config.run import RunConfig
 from inbol.shards.manifest import is_complete
 from inbol.stages.registry import STAGES
 from launch import chain, slurm, ssh
+from launch.calibrate import calibrate, risk_check
 from launch.compose import CONF, compose_run, names, recipes
 from launch.console import Screen
 from launch.data_check import data_check
@@ -221,6 +222,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--run", dest="folder", default="", help="its folder or name; the newest that was submitted without it")
         command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the run folders are")
         command.set_defaults(run=lambda args, name=name: chain.command(name, args.runs_dir, args.folder))
+    rule = commands.add_parser("calibrate", help="give a checkpoint a threshold from which on it refuses, for a risk that is promised")
+    rule.add_argument("--checkpoint", default="", help="its folder")
+    rule.add_argument("--risk", type=_optional(float), help="level of the risk; risk.level without it")
+    rule.set_defaults(run=calibrate)
+    splits = commands.add_parser("risk-check", help="whether calibrations of a recipe's last system keep what they promise")
+    splits.add_argument("--recipe", default="inbol-dpo", help="name of a file in recipes/")
+    splits.set_defaults(run=risk_check)
+    for command in (rule, splits):
+        command.add_argument("--scale", default="tiny", help=f"one of {scales}")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="such as source.path=data/mine or risk.delta=0.05")
     check = commands.add_parser("data-check", help="read shards from beginning to end and say what they hold")
     check.add_argument("data", help="folder, glob or address with ranges")
     check.add_argument("--ranks", type=_optional(int), help="ranks that would share them; 8 without it")

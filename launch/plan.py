@@ -6,8 +6,7 @@ with the same configuration is one node. What the nodes are made of is the table
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,20 @@ from inbol.config import stages as config
 from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, BenchmarkScoreStage
 from inbol.config.identity import identity
 from inbol.config.run import RunConfig, round_of
-from inbol.config.training import REFERENCE_FREE, BaseConfig
+from inbol.config.training import REFERENCE_FREE
 from inbol.probing.estimators.registry import ESTIMATORS, asks_of
 from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
-from inbol.shards.remote import expand, is_remote
 from inbol.stages.registry import STAGES
+from inbol.text.refusals import LEADING
+from launch.outside import checkpoint_identity, folder_files, folder_identity, rule_identity, shards_identity
+from launch.rows import calibrated_row, labels
 
 FRESH = 10
 """Samples per question of the evaluated split that only grade the confidence."""
 ALIGN = ("align-train", "align-val")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt")
 """Of a benchmark's files."""
-LABELS = {"base": "base", "threshold": "base + threshold", "refusal-prompt": "refusal prompt", "sft": "SFT", "dpo": "DPO"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +78,22 @@ def benchmark_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
     return planner.nodes_for(report=False, inputs=inputs), inputs
 
 
-def labels(run: RunConfig) -> dict[str, str]:
-    """Printed name of every row of the run's recipe."""
-    return {row: run.recipe.labels.get(row, LABELS.get(row, f"DPO, round {round_of(row)}")) for row in run.recipe.rows}
+def calibration_nodes(run: RunConfig) -> list[Node]:
+    """What the calibration of the run's last system takes, in order; `calibrate` is the last."""
+    planner = _Planner(run)
+    planner.calibrate(calibrated_row(run))
+    return list(planner.made.values())
+
+
+def graded_nodes(run: RunConfig, splits: Sequence[str]) -> tuple[list[Node], dict[str, dict[str, Node]]]:
+    """As far as the responses of the run's last system with their scores, without a threshold.
+
+    Returns:
+        (all nodes in order, and by split what they are graded from: `vqa`, `unsolvable`, `predictions` and `refusal_logps`).
+    """
+    planner, row = _Planner(run), calibrated_row(run)
+    graded = {split: planner.graded(row, split) for split in splits}
+    return list(planner.made.values()), graded
 
 
 def estimate_nodes(run: RunConfig, split: str, estimators: tuple[str, ...]) -> tuple[list[Node], Node]:
@@ -261,18 +273,47 @@ class _Planner:
 
     def model(self, row: str) -> Node:
         """The checkpoint that a row of the table evaluates."""
+        row = self.system(row)
         round_ = round_of(row)
         return self.dpo(round_) if round_ else self.sft() if row == "sft" else self.base()
 
+    def rule(self, model: Node) -> dict[str, str]:
+        """Identity of the rule that was saved with the checkpoint of this node."""
+        base = self.run.base
+        linked = model.stage == "base" and base.kind == "pretrained" and Path(base.path).is_dir()
+        return rule_identity(Path(base.path) if linked else model.folder / "checkpoint")
+
+    def system(self, row: str) -> str:
+        """The row whose model answers."""
+        return calibrated_row(self.run) if row == "calibrated" else row
+
     def prompt(self, row: str) -> str:
         """The style in which a row is asked."""
-        return "allow-refusal" if row == "refusal-prompt" else self.run.recipe.prompts.get(row, "plain")
+        return "allow-refusal" if row == "refusal-prompt" else self.run.recipe.prompts.get(self.system(row), "plain")
+
+    def mark(self, row: str, split: str) -> str:
+        return row if split == self.run.eval_split else f"{row},{split}"
 
     def predict(self, row: str, split: str) -> Node:
         prompt = self.prompt(row)
         stage = config.PredictStage(predict=self.run.predict, split=split, prompt=prompt)
-        mark = row if split == self.run.eval_split else f"{row},{split}"
-        return self.node("predict", stage, {**self.questions(), "model": self.model(row)}, mark=mark)
+        model = self.model(row)
+        outside = self.rule(model)
+        return self.node("predict", stage, {**self.questions(), "model": model}, mark=self.mark(row, split), outside=outside)
+
+    def refusal_logps(self, row: str, split: str) -> Node:
+        refusals = self.run.risk.refusals or LEADING
+        stage = config.RefusalLogpsStage(split=split, prompt=self.prompt(row), refusals=refusals)
+        return self.node("refusal_logps", stage, {**self.questions(), "model": self.model(row)}, mark=self.mark(row, split))
+
+    def calibrate(self, row: str) -> Node:
+        risk, split = self.run.risk, "align-val"
+        stage = config.CalibrateStage(risk=risk, split=split, prompt=self.prompt(row), refusals=risk.refusals or LEADING)
+        return self.node("calibrate", stage, self.graded(row, split), mark=row)
+
+    def graded(self, row: str, split: str) -> dict[str, Node]:
+        """What responses with their scores are graded from."""
+        return {**self.questions(), "predictions": self.predict(row, split), "refusal_logps": self.refusal_logps(row, split)}
 
     def score(self, row: str) -> Node:
         run, split = self.run, self.run.eval_split
@@ -280,11 +321,14 @@ class _Planner:
         inputs = {
             **self.questions(),
             "confidence": self.confidence(ALIGN if split in ALIGN else (split,)),
-            "predictions": base if row == "threshold" else self.predict(row, split),
+            "predictions": base if row == "threshold" else self.predict(calibrated_row(run) if row == "calibrated" else row, split),
             "base_predictions": base,
         }
         if row == "threshold":
             inputs["val_predictions"] = self.predict("base", "align-val")
+        if row == "calibrated":
+            system = calibrated_row(run)
+            inputs |= {"refusal_logps": self.refusal_logps(system, split), "calibration": self.calibrate(system)}
         # what counts as mistaken decides training targets, not outcomes: recipes that differ in it share their scores
         boundary = replace(run.boundary, mistaken=None)
         stage = config.ScoreStage(score=run.score, boundary=boundary, row=row, split=split)
@@ -318,8 +362,9 @@ class _Planner:
         if own.max_new_tokens:
             predict = replace(predict, max_new_tokens=own.max_new_tokens)
         stage = config.PredictStage(predict=predict, split="test", prompt=self.prompt(row))
-        data = self.benchmark_data(name)
-        return self.node("predict", stage, {"vqa": data, "unsolvable": data, "model": self.model(row)}, mark=f"{name},{row}")
+        data, model = self.benchmark_data(name), self.model(row)
+        inputs = {"vqa": data, "unsolvable": data, "model": model}
+        return self.node("predict", stage, inputs, mark=f"{name},{row}", outside=self.rule(model))
 
     def benchmark_score(self, name: str, row: str) -> Node:
         own = self.benchmark_config(name)
@@ -338,46 +383,3 @@ def benchmark_identity(folder: Path) -> dict[str, str]:
 
 def _round(number: int) -> str:
     return f"round {number}" if number > 1 else ""
-
-
-def folder_identity(folder: Path, *annotations: str) -> dict[str, str]:
-    """What of a source outside the runs folder counts: the hashes of its annotation files, and one of the names, sizes and times of its
-    images (hashing a million of them for a plan would take an hour). Absent files are left out; their stage reports them."""
-    identity = {}
-    for path in (folder / name for name in annotations):
-        if path.is_file():
-            with path.open("rb") as file:
-                identity[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            stat = path.stat()
-            digest.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return {**identity, "images": digest.hexdigest()}
-
-
-def shards_identity(parts: Mapping[str, str]) -> dict[str, str]:
-    """One hash of the addresses of all shards, and of the sizes and times of those on this machine; what is wrong, `ingest` reports."""
-    digest = hashlib.sha256()
-    for part, pattern in parts.items():
-        try:
-            addresses = expand(pattern)
-        except ValueError:
-            addresses = [pattern]
-        for address in addresses:
-            path = Path(address)
-            stat = path.stat() if not is_remote(address) and path.is_file() else None
-            digest.update(f"{part}\0{address}\0{(stat.st_size, stat.st_mtime_ns) if stat else ''}\n".encode())
-    return {"shards": digest.hexdigest()}
-
-
-def checkpoint_identity(base: BaseConfig) -> dict[str, str]:
-    """Names, sizes and times of a local checkpoint's files (hashing 15 GB for a plan would take a minute); empty for a hub id."""
-    folder = Path(base.path)
-    return folder_files(folder) if base.kind == "pretrained" and folder.is_dir() else {}
-
-
-def folder_files(folder: Path) -> dict[str, str]:
-    """Size and time of every file of a folder by name."""
-    facts = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.is_file()}
-    return {name: f"{stat.st_size}-{stat.st_mtime_ns}" for name, stat in facts.items()}

@@ -18,8 +18,9 @@ from launch.compose import CONF, compose_run, names
 from launch.confidence_table import is_estimator_table, run_estimator_table
 from launch.console import Screen
 from launch.local import run_nodes
-from launch.plan import Node, benchmark_nodes, labels, score_nodes
+from launch.plan import Node, benchmark_nodes, score_nodes
 from launch.published import PublishedConfig, load_all, report_published
+from launch.rows import labels
 from launch.runs import freeze, link, new_folder
 
 
@@ -155,7 +156,8 @@ def _check_rows(config: TableConfig, rows: list[PlannedRow]) -> list[str]:
 
 def _with_rows(run: RunConfig, entry: Entry) -> RunConfig:
     """The run with the rows that the entry shows, and the base that every row is compared with."""
-    rows = tuple(row for row in run.recipe.rows if row in ("base", *entry.rows)) if entry.rows else run.recipe.rows
+    needed = ("sft", "dpo") if "calibrated" in entry.rows else ()  # which of them is calibrated follows from the rows
+    rows = tuple(row for row in run.recipe.rows if row in ("base", *needed, *entry.rows)) if entry.rows else run.recipe.rows
     return replace(run, recipe=replace(run.recipe, rows=rows))
 
 

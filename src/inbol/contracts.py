@@ -267,6 +267,19 @@ class Prediction:
     """Nats, summed over the response tokens."""
     num_tokens: int
     """Response tokens, end-of-sequence included."""
+    withheld: bool = False
+    """The checkpoint's own `calibration.json` refuses this response, which then counts as a refusal; `text` is what was withheld."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalLogp:
+    """How likely a refusal is, without generating one."""
+
+    key: str
+    """Question key."""
+    image_key: str
+    logprob: float
+    """Nats: log of the summed probability of a fixed set of refusal texts, end-of-sequence included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

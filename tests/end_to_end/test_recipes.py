@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launch.compose import RECIPES, ROOT, compose_run, names
-from launch.plan import labels
+from launch.rows import labels
 
 LIMIT = 300
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(LIMIT + 60)]

@@ -50,6 +50,8 @@ class Leg:
     weight_decay: float = 0.0
     changes: dict[str, Any] = field(default_factory=dict)
     """Fields of `Budget`, and `seed`."""
+    probe: int = 0
+    """Steps between looks of the honesty probe; 0: none."""
     dies_at: int = 0
     """Every rank kills itself with SIGKILL when it has done this step, before that can be saved."""
     kill: tuple[str, int, float, int] | None = None
@@ -198,6 +200,12 @@ def work(leg: Leg) -> None:
             return plain_terms(model, batch)
 
         made.terms = told
+    probe = None
+    if leg.probe:
+        from inbol.training.honesty import HonestyProbe, items_of_pairs
+
+        items = items_of_pairs(toy.pairs(), 3)
+        probe = HonestyProbe(items, toy.image, made_collator(), refusals=toy.REFUSALS, every=leg.probe, trees_per_batch=2)
     trainer, facts = trained(
         lambda: [torch.equal(one, other) for one, other in zip(seen, stored(model), strict=True)],
         Path(leg.folder) / f"unmoved-{rank}.json",
@@ -211,6 +219,7 @@ def work(leg: Leg) -> None:
         seed=seed,
         rank=rank,
         world_size=world_size,
+        probe=probe,
         report=lambda step, *_: os.kill(os.getpid(), signal.SIGKILL) if step == leg.dies_at else None,
     )
     if rank == 0:
@@ -233,6 +242,14 @@ def trained(unmoved: Callable[[], list[bool]], told: Path, *args: Any, **kwargs:
 def stored(model: Any) -> list[Any]:
     """Copies of what this rank holds of the parameters."""
     return [getattr(parameter, "ds_tensor", parameter).detach().clone() for parameter in model.parameters()]
+
+
+def made_collator() -> Any:
+    """Of the toy set."""
+    import toy
+    from toy_runs import TreeCollator
+
+    return TreeCollator(toy.processor())
 
 
 def sft(size: int) -> Any:

@@ -13,7 +13,8 @@ import pytest
 from inbol.config.load import ConfigError
 from inbol.stages.registry import STAGES
 from launch.compose import ROOT, compose_run, names
-from launch.plan import ALIGN, FRESH, Node, plan, shards_identity
+from launch.outside import shards_identity
+from launch.plan import ALIGN, FRESH, Node, plan
 from launch.table import load_table, plan_table
 
 
@@ -221,3 +222,31 @@ def test_an_entailment_model_is_part_of_what_is_asked(tmp_path: Path) -> None:
 def test_stopping_early_leaves_nothing_to_estimate_from() -> None:
     with pytest.raises(ConfigError, match=r"confidence\.estimator='p-true' estimates from all of them"):
         compose_run("idk-it", "tiny", ["sampling.stop=label", "confidence=p-true"])
+
+
+def test_a_calibrated_row_adds_its_own_stages_alone() -> None:
+    """It calibrates the last system on align-val, and changes no other folder but the report's."""
+    plain, more = planned("inbol-dpo"), planned("inbol-dpo", "recipe.rows=[base,threshold,sft,dpo,calibrated]")
+    added = {"predict[dpo,align-val]", "refusal_logps[dpo]", "refusal_logps[dpo,align-val]", "calibrate[dpo]", "score[calibrated]"}
+    assert more.keys() - plain.keys() == added
+    assert {name for name in plain if plain[name].folder != more[name].folder} == {"report"}
+    row = more["score[calibrated]"].inputs
+    assert row["calibration"] is more["calibrate[dpo]"] and row["predictions"] is more["predict[dpo]"]
+    assert {node.config.split for node in row["calibration"].inputs.values() if hasattr(node.config, "split")} == {"align-val"}
+    assert more["report"].config.labels["calibrated"] == "CA-DPO calibrated"
+    assert planned("plain-sft", "recipe.rows=[base,sft,calibrated]")["calibrate[sft]"].config.risk.level == 0.05
+
+
+def test_a_probe_of_honesty_changes_no_folder() -> None:
+    assert changed("inbol-dpo", "sft.optim.probe_steps=5", "dpo.optim.probe_steps=5", "dpo.optim.probe_items=4") == set()
+
+
+def test_a_rule_beside_a_checkpoint_changes_what_it_predicts_and_not_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    own = ("base.kind=pretrained", f"base.path={tmp_path}")
+    before = planned("refusal-prompt", *own)
+    (tmp_path / "calibration.json").write_text("{}")
+    after = planned("refusal-prompt", *own)
+    assert before["base"].folder == after["base"].folder
+    assert before["sample[test]"].folder == after["sample[test]"].folder
+    assert before["predict[base]"].folder != after["predict[base]"].folder

@@ -19,9 +19,10 @@ from inbol.config.data import (
 from inbol.config.estimating import ConfidenceConfig
 from inbol.config.launching import LauncherConfig
 from inbol.config.planning import ModelConfig, PlanConfig
+from inbol.config.risk import RiskConfig
 from inbol.config.training import CONFIDENCE_LOSSES, IMAGE_LOSSES, BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
-ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo")
+ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo", "calibrated")
 """And `dpo-2`, `dpo-3`, ... for the later rounds of preference training."""
 STYLES = ("plain", "allow-refusal", *(f"level-{n / 10:.1f}" for n in range(11)))
 """Prompt styles; the same as `text/prompts.py` knows."""
@@ -44,7 +45,8 @@ class RecipeConfig:
     rows: tuple[str, ...]
     """Systems of the table, in order: `base`, `threshold` (base, own sequence probability), `refusal-prompt` (base, a prompt that
     allows refusing), `sft` (after SFT), `dpo` (after DPO), `dpo-2`, ... (after a further round: the checkpoint of the round before it is
-    sampled and labelled anew, and trained on its own pairs). The chain of stages follows from them."""
+    sampled and labelled anew, and trained on its own pairs), `calibrated` (the last of base, sft and the rounds of dpo among the rows,
+    which then refuses from the threshold on that `risk` promises). The chain of stages follows from them."""
     labels: dict[str, str] = field(default_factory=dict)
     """Printed name of a row where the row's own is not enough: `{sft: CA-SFT}`."""
     prompts: dict[str, str] = field(default_factory=dict)
@@ -100,6 +102,7 @@ class RunConfig:
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     predict: PredictConfig = PredictConfig()
     score: ScoreConfig = ScoreConfig()
+    risk: RiskConfig = RiskConfig()
     tracker: TrackerConfig = TrackerConfig()
     launcher: LauncherConfig = LauncherConfig()
     model: ModelConfig = ModelConfig()
@@ -113,6 +116,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         one_of("eval_split", self.eval_split, ("test", "align-val"))
+        if "calibrated" in self.recipe.rows and self.eval_split == "align-val":
+            raise ValueError("recipe.rows: 'calibrated' is chosen on align-val, and cannot be judged there; take eval_split=test")
+        if "calibrated" in self.recipe.rows and self.benchmarks:
+            raise ValueError("recipe.rows: 'calibrated' promises nothing about the images of benchmarks; leave one of the two out")
         if self.pairs.form == "duplicated" and self.dpo.loss in CONFIDENCE_LOSSES:
             raise ValueError(
                 f"dpo.loss: {self.dpo.loss!r} with pairs.form='duplicated' counts the confidence twice "

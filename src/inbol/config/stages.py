@@ -15,6 +15,7 @@ from inbol.config.data import (
     UnsolvableConfig,
 )
 from inbol.config.identity import working
+from inbol.config.risk import RiskConfig
 from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
 
@@ -154,6 +155,28 @@ class PredictStage:
     split: str
     prompt: str
     """`plain`, or `allow-refusal`: the prompt says that refusing is allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalLogpsStage:
+    """`refusal_logps`: log P(refusal) of everything asked in one split."""
+
+    split: str
+    prompt: str
+    """As of `predict`."""
+    refusals: tuple[str, ...]
+    """Texts whose probabilities are summed."""
+    trees_per_batch: int = working(8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateStage:
+    """`calibrate`: a threshold for one system, so that a risk stays below a level."""
+
+    risk: RiskConfig
+    split: str
+    prompt: str
+    refusals: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

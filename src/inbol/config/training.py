@@ -54,10 +54,17 @@ class OptimConfig:
     """Processes of each rank that decode and lay out trees ahead of training; no number depends on them. 0: the rank itself does."""
     log_steps: int = 10
     """Optimiser steps between logged lines."""
+    probe_steps: int = working(0)
+    """`sft`, `dpo`: optimiser steps between looks at log P(refusal) - log P(answer) on a few training questions (`honesty/*`); 0: none.
+    Weights do not depend on it."""
+    probe_items: int = working(8)
+    """So many questions of each group (known, unknown, beyond the image), each about another image."""
 
     def __post_init__(self) -> None:
         for name in ("lr", "epochs", "global_batch", "micro_batch", "max_grad_norm", "save_steps", "log_steps", "keep_checkpoints"):
             positive(name, getattr(self, name))
+        at_least("probe_steps", self.probe_steps, 0)
+        positive("probe_items", self.probe_items)
         at_least("row_tokens", self.row_tokens, 0)
         at_least("loader_workers", self.loader_workers, 0)
         at_least("tree_tokens", self.tree_tokens, 0)

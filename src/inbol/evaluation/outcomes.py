@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from inbol.contracts import Confidence, Graded, Outcome, Prediction, Question, stopped_early
 from inbol.text.match import grade_response
 
 REFUSED_TEXT = "REFUSED"
-"""Stands for a response that a threshold replaced by a refusal."""
+"""Stands for a response that a threshold or a calibration replaced by a refusal."""
 
 
 def grade(prediction: Prediction, question: Question) -> Outcome:
     """The outcome of one response: refusal first, correctness second."""
     return grade_response(prediction.text, answers=question.answers, answerable=question.answerable, question=question.text)
+
+
+def outcome(prediction: Prediction, question: Question, *, withheld: bool = False) -> Outcome:
+    """As `grade`; a response that was withheld is a refusal."""
+    return Outcome.REFUSED if withheld or prediction.withheld else grade(prediction, question)
 
 
 def join(
@@ -25,6 +30,7 @@ def join(
     base_predictions: Mapping[str, Prediction],
     confidences: Mapping[str, Confidence],
     refuse_below: float = 0.0,
+    withheld: Container[str] = (),
 ) -> list[Graded]:
     """One `Graded` per question, in the order of the questions.
 
@@ -33,6 +39,7 @@ def join(
         predictions: the system's responses by question key; the same for the base's.
         confidences: by question key; needed for every answerable question.
         refuse_below: responses whose sequence probability exp(logprob) is below this become refusals.
+        withheld: keys of further responses that become refusals, beside those that their own record says are withheld.
 
     Raises:
         ValueError: a question without prediction or without confidence, one whose sampling stopped early, or a prediction for a
@@ -50,7 +57,7 @@ def join(
     for question in asked:
         prediction, base = predictions[question.key], base_predictions[question.key]
         confidence = confidences.get(question.key)
-        refuse = math.exp(prediction.logprob) < refuse_below
+        refuse = prediction.withheld or prediction.key in withheld or math.exp(prediction.logprob) < refuse_below
         graded.append(
             Graded(
                 key=question.key,
@@ -62,8 +69,8 @@ def join(
                 wording=question.wording,
                 template=question.template,
                 level=levels.get(question.image_key, 0),
-                outcome=Outcome.REFUSED if refuse else grade(prediction, question),
-                base_outcome=grade(base, question),
+                outcome=outcome(prediction, question, withheld=refuse),
+                base_outcome=outcome(base, question),
                 confidence=float(confidence.accuracy or 0.0) if confidence and question.answerable else 0.0,
                 fresh_accuracy=confidence.fresh_accuracy if confidence and question.answerable else None,
                 logprob=prediction.logprob,

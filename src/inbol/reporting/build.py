@@ -181,6 +181,11 @@ def source(system: System, index: int, run: Run) -> Source:
         if threshold
         else ""
     )
+    if kept := run.scores.get("calibrated"):
+        where = "nowhere" if kept["threshold"] is None else f"from {kept['score']} {kept['threshold']:.3f} nats on"
+        said = f"refuses {where}; promised: {kept['guarantee']}"
+    if withheld := run.scores.get("withheld by the checkpoint"):
+        said = f"{withheld} responses withheld by the checkpoint's calibration.json; {said}".rstrip("; ")
     return Source(
         label=system.label,
         seed_index=index,

@@ -22,7 +22,8 @@ Spec = tuple[Column, str, str]
 
 def main_tables(comparison: Comparison, systems: Sequence[System], comparators: Sequence[str]) -> list[Table]:
     """The tables a reader wants first: answering, refusing, and what differs from what."""
-    return [answering(comparison, systems), refusing(comparison, systems), differences(comparison, systems, comparators)]
+    tables = [answering(comparison, systems), refusing(comparison, systems), differences(comparison, systems, comparators)]
+    return tables + promises(comparison, systems)
 
 
 def detail_tables(comparison: Comparison, systems: Sequence[System]) -> list[Table]:
@@ -165,6 +166,23 @@ def differences(comparison: Comparison, systems: Sequence[System], comparators: 
     columns = tuple(Column(name, "bounds") for name, _, _ in plans)
     notes = ("First minus second on the same questions, images and seeds; * interval clear of 0.", comparison.method + ".")
     return Table("differences", "Paired differences", columns, tuple(rows), corner="pair", notes=notes)
+
+
+def promises(comparison: Comparison, systems: Sequence[System]) -> list[Table]:
+    """Promised against achieved risk of calibrated rows, one line per seed; no table without such rows."""
+    rows, said = [], []
+    for system in systems:
+        runs = comparison.runs[system.name]
+        for seed, run in enumerate(runs):
+            if kept := run.scores.get("calibrated"):
+                risk = Cell(kept["risk"]["value"], kept["risk"]["low"], kept["risk"]["high"], kept["risk"]["n"])
+                plain = [Cell(kept[name]) for name in ("coverage", "risk without", "coverage without")]
+                rows.append((f"{system.label}, {seed}" if len(runs) > 1 else system.label, (Cell(kept["level"]), risk, *plain)))
+                said.append(f"Promised: {kept['guarantee']}; chosen by the {kept['score']} on {kept['split']}, {kept['images']} images.")
+    plain_columns = [Column(name, "plain") for name in ("coverage", "risk without", "coverage without")]
+    columns = (Column("promised", "plain"), Column("risk"), *plain_columns)
+    notes = (*dict.fromkeys(said), "coverage: share answered of all that is asked, what is beyond the image included.")
+    return [Table("promises", "Promised and achieved risk", columns, tuple(rows), notes=notes)] if rows else []
 
 
 def confidence_table(quality: dict[str, dict[str, Cell]]) -> Table:

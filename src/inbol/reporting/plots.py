@@ -116,6 +116,9 @@ CURVES = {
     "rewards/accuracies": "chosen preferred (share)",
     "rewards/margins": "reward margin (nats)",
     "logps/chosen": "log-probability of chosen (nats)",
+    "honesty/known": "refusal margin, known (nats)",
+    "honesty/unknown": "refusal margin, unknown (nats)",
+    "honesty/beyond-image": "refusal margin, beyond the image (nats)",
 }
 """Logged values worth a panel, in order."""
 

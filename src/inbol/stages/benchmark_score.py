@@ -30,7 +30,7 @@ def run(job: Job) -> dict[str, Any]:
     records = read_records(data / ITEMS, BenchmarkRecord)
     level = _level(job)
     predictions = by_key(job.inputs["predictions"], SPLIT, Prediction)
-    responses = {key: REFUSAL if math.exp(one.logprob) < level else one.text for key, one in predictions.items()}
+    responses = {key: REFUSAL if one.withheld or math.exp(one.logprob) < level else one.text for key, one in predictions.items()}
     benchmark = open_benchmark(config.benchmark, seed=config.seed)
     result = score_benchmark(benchmark, records, responses, resamples=config.score.bootstrap, seed=config.score.seed)
     about = json.loads((data / ABOUT).read_text(encoding="utf-8"))

@@ -10,8 +10,19 @@ from inbol.config.training import IMAGE_LOSSES, REFERENCE_FREE, DpoConfig
 from inbol.contracts import PreferencePair, ReferenceLogps
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
-from inbol.stages.training_parts import budget, finish_training, finished, lengths, prepare, read_all, sharding, training_images
+from inbol.stages.training_parts import (
+    budget,
+    finish_training,
+    finished,
+    honesty_probe,
+    lengths,
+    prepare,
+    read_all,
+    sharding,
+    training_images,
+)
 from inbol.training.binding import binding, check_binding
+from inbol.training.honesty import items_of_pairs
 from inbol.training.objectives import DpoObjective, PairTrees
 from inbol.training.trainer import train
 
@@ -36,6 +47,8 @@ def run(job: Job) -> dict[str, Any]:
         **loss_arguments(dpo),
     )
     start.facts.update(lengths(objective.trees.groups, objective.name, images, start, dpo.optim))
+    items = items_of_pairs(pairs, dpo.optim.probe_items) if dpo.optim.probe_steps else []
+    probe = honesty_probe(items, images, start, dpo.optim) if items else None
     trainer, facts = train(
         objective,
         start.model,
@@ -50,6 +63,7 @@ def run(job: Job) -> dict[str, Any]:
         report=Progress(job),
         track=start.tracker.log,
         replay=start.tracker.cut_off,
+        probe=probe,
         beta=dpo.beta,
     )
     return finish_training(job, trainer, start, facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ class Decoder:
     def states(self, trees: Sequence[Tree]) -> NDArray[np.float32]:
         """[Q, D] hidden state at the end of every prompt; see `prompt_states`."""
         return prompt_states(self.model, self.collator(trees).to(self.device, self.model.dtype)).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def logps(self, trees: Sequence[Tree], responses: Sequence[str]) -> list[list[float]]:
+        """log of the summed probability of `responses` below every branch (nats, teacher-forced), by tree and branch."""
+        below = [Tree(tree.image, tuple(replace(branch, responses=tuple(responses)) for branch in tree.branches)) for tree in trees]
+        logps, _ = response_logps(self.model, self.collator(below).to(self.device, self.model.dtype))
+        sums = iter(logps.double().reshape(-1, len(responses)).logsumexp(dim=1).tolist())
+        return [[next(sums) for _ in tree.branches] for tree in trees]
 
     def prompt_tokens(self, prompts: Sequence[str]) -> int:
         """Tokens of a tree with these prompts, the image's aside."""

@@ -42,6 +42,8 @@ STAGES: dict[str, StageSpec] = {
     "reference": StageSpec(config.ReferenceStage, "shards", 1),
     "dpo": StageSpec(config.DpoStage, "ranks", 1),
     "predict": StageSpec(config.PredictStage, "shards", 2),
+    "refusal_logps": StageSpec(config.RefusalLogpsStage, "shards", 1),
+    "calibrate": StageSpec(config.CalibrateStage, "inline", 1),
     "score": StageSpec(config.ScoreStage, "inline", 1),
     "benchmark_data": StageSpec(benchmarks.BenchmarkDataStage, "inline", 1),
     "benchmark_score": StageSpec(benchmarks.BenchmarkScoreStage, "inline", 1),

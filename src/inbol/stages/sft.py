@@ -6,9 +6,22 @@ from typing import Any
 
 from inbol.config.stages import SftStage
 from inbol.contracts import SftExample
+from inbol.shards.files import read_records
+from inbol.shards.reader import read_shard, shard_names
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
-from inbol.stages.training_parts import budget, finish_training, finished, lengths, prepare, read_all, sharding, training_images
+from inbol.stages.training_parts import (
+    budget,
+    finish_training,
+    finished,
+    honesty_probe,
+    lengths,
+    prepare,
+    read_all,
+    sharding,
+    training_images,
+)
+from inbol.training.honesty import ProbeItem, items_of_examples
 from inbol.training.objectives import SftObjective
 from inbol.training.trainer import train
 
@@ -25,6 +38,7 @@ def run(job: Job) -> dict[str, Any]:
     optim, images = config.sft.optim, training_images(job, config.sft.optim)
     objective = SftObjective(examples, images, start.collator, normalise=config.sft.normalise, group_by_image=optim.group_by_image)
     start.facts.update(lengths(objective.groups, objective.name, images, start, optim))
+    items = probe_items(job, optim.probe_items) if optim.probe_steps else []
     trainer, facts = train(
         objective,
         start.model,
@@ -39,5 +53,14 @@ def run(job: Job) -> dict[str, Any]:
         report=Progress(job),
         track=start.tracker.log,
         replay=start.tracker.cut_off,
+        probe=honesty_probe(items, images, start, optim) if items else None,
     )
     return finish_training(job, trainer, start, facts)
+
+
+def probe_items(job: Job, per_group: int) -> list[ProbeItem]:
+    """Questions to look at while training, from the first shard."""
+    name = shard_names(job.inputs["vqa"], ["align-train"])[0]
+    questions = {question.key: question for sample in read_shard(job.inputs["vqa"], name) for question in sample.questions}
+    examples = read_records(job.inputs["sft_data"] / f"{name}.jsonl", SftExample)
+    return items_of_examples(examples, {key: question for key, question in questions.items() if question.answerable}, per_group)

@@ -17,9 +17,11 @@ from inbol.models.load import add_lora, freeze_vision_tower, load_model, load_pr
 from inbol.models.tree import TreeCollator
 from inbol.shards.files import read_records, write_text
 from inbol.stages.job import Job
+from inbol.text.refusals import LEADING
 from inbol.tracking import Tracker, open_tracker
 from inbol.training.checkpoints import export
 from inbol.training.engine import start_ranks
+from inbol.training.honesty import HonestyProbe, ProbeItem
 from inbol.training.images import Images
 from inbol.training.lengths import check_lengths
 from inbol.training.objectives import paths_of
@@ -148,6 +150,11 @@ def finished(job: Job) -> dict[str, Any] | None:
     if not (job.out / "checkpoint").exists():
         return None
     return dict(json.loads(facts.read_text())) if facts.exists() else {}
+
+
+def honesty_probe(items: Sequence[ProbeItem], images: Images, start: Start, optim: OptimConfig) -> HonestyProbe:
+    """The probe of a training, configured."""
+    return HonestyProbe(items, images, start.collator, refusals=LEADING, every=optim.probe_steps, trees_per_batch=optim.micro_batch)
 
 
 def read_all(folder: Path, record: type[T]) -> list[T]:

@@ -40,6 +40,8 @@ _WORDINGS: tuple[tuple[str, float], ...] = (
 )
 WORDINGS = tuple(wording for wording, _ in _WORDINGS)
 """Every plain refusal."""
+LEADING = tuple(wording for wording, weight in _WORDINGS if weight == _LEADING)
+"""Those that training uses most, for which log P(refusal) is computed."""
 
 # These claim that the image lacks the answer; where the model is the one that does not know, they would be untrue.
 _ABOUT_THE_IMAGE = frozenset(

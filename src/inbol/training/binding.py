@@ -21,9 +21,14 @@ PARTS = {
 
 def binding(checkpoint: Path, pairs: Path) -> dict[str, str]:
     """sha256 of everything that log-probabilities of the pairs in `pairs` under the model in `checkpoint` follow from, by name."""
+    return model_binding(checkpoint) | {f"pair shard {path.stem}": _digest([path]) for path in sorted(pairs.glob("*-*.jsonl"))}
+
+
+def model_binding(checkpoint: Path) -> dict[str, str]:
+    """sha256 of everything in a checkpoint that its log-probabilities follow from, by name."""
     found = {name: _digest(sorted({path for pattern in patterns for path in checkpoint.glob(pattern)})) for name, patterns in PARTS.items()}
     found["chat template"] = hashlib.sha256(str(load_processor(checkpoint).chat_template).encode()).hexdigest()
-    return found | {f"pair shard {path.stem}": _digest([path]) for path in sorted(pairs.glob("*-*.jsonl"))}
+    return found
 
 
 def write_binding(folder: Path, now: dict[str, str]) -> None:

@@ -24,6 +24,7 @@ from inbol.training.arguments import Budget, Sharding, bound, schedule_of, train
 from inbol.training.checkpoints import PART, PREFIX, hashes, listing, publish, rotate
 from inbol.training.engine import deepspeed_config
 from inbol.training.finite import FiniteGuard
+from inbol.training.honesty import PREFIX as HONESTY
 from inbol.training.images import check_unreadable
 from inbol.training.ranks import any_of, barrier, gathered
 from inbol.training.resume import STREAM, Resume, find_resume, hyperparameters, restore_hyperparameters, stream_facts
@@ -243,7 +244,7 @@ class EveryStep(TrainerCallback):
         """Pass on what the checkpoint knows of the curve, where the tracker may not have kept it."""
         if self.replay and self.track and state.is_world_process_zero:
             for logs in state.log_history:
-                if "loss" in logs:
+                if "loss" in logs or any(name.startswith(HONESTY) for name in logs):
                     self._track(logs, int(logs["step"]))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -291,12 +292,13 @@ def train(
     lr_factors: dict[str, float] | None = None,
     note: str = "",
     replay: bool = False,
+    probe: Any = None,
     **more: Any,
 ) -> tuple[StreamTrainer, dict[str, Any]]:
     """Train `model` in place, resuming from `folder` when it holds a complete checkpoint; the number of ranks may have changed.
 
     `folder` is one that all ranks see: their checkpoints and accounts lie side by side. `replay`: `track` also gets the part of the curve
-    that lies before the checkpoint; for a tracker that was cut off.
+    that lies before the checkpoint; for a tracker that was cut off. `probe`: a `HonestyProbe`.
 
     Returns:
         (the trainer, facts for the manifest: steps, world size, ZeRO stage, trees read by this rank, account, last logged values).
@@ -352,9 +354,10 @@ def train(
         model=model,
         args=arguments,
         processing_class=processor,
-        callbacks=[every_step],
+        callbacks=[every_step, *([probe] if probe else [])],
     )
-    every_step.trainer = trainer
+    for callback in (every_step, probe) if probe else (every_step,):
+        callback.trainer = trainer
     start = time.perf_counter()
     trainer.run()
     seconds = time.perf_counter() - start
