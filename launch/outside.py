@@ -1,4 +1,4 @@
-"""What outside the runs folder a stage's output depends on, by name: files of data, of a base and of a saved rule. Goes into fingerprints."""
+"""What outside the runs folder a stage depends on, by name: files of data, of a base and of a saved rule. Goes into fingerprints."""
 
 from __future__ import annotations
 

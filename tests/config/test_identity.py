@@ -19,7 +19,8 @@ def changed(**optim: object) -> SftStage:
 def test_working_fields_are_left_out_at_any_depth() -> None:
     whole = asdict(STAGE)
     optim = whole["sft"]["optim"]
-    assert [optim.pop(name) for name in ("keep_checkpoints", "resume_changed", "loader_workers")] == [2, False, 0]
+    names = ("keep_checkpoints", "resume_changed", "loader_workers", "probe_steps", "probe_items")
+    assert [optim.pop(name) for name in names] == [2, False, 0, 0, 8]
     assert identity(STAGE) == whole
     assert isinstance(identity(STAGE)["peft"]["target_modules"], tuple)
 
