@@ -250,3 +250,17 @@ def test_a_rule_beside_a_checkpoint_changes_what_it_predicts_and_not_what_it_is(
     assert before["base"].folder == after["base"].folder
     assert before["sample[test]"].folder == after["sample[test]"].folder
     assert before["predict[base]"].folder != after["predict[base]"].folder
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("eval_split=align-val",), "'calibrated' is chosen on align-val, and cannot be judged there"),
+        (("benchmarks=[pope]",), "'calibrated' promises nothing about the images of benchmarks"),
+        (("risk.level=0",), "risk.level: 0.0 must be greater than 0"),
+        (("risk.score=luck",), "risk.score: 'luck' is not one of 'margin', 'probability'"),
+    ],
+)
+def test_a_calibrated_row_says_what_it_cannot_do(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose_run("inbol-dpo", "tiny", ["recipe.rows=[base,sft,dpo,calibrated]", *overrides])
