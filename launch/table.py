@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from inbol.config.load import ConfigError, from_mapping
-from inbol.config.run import RunConfig
+from inbol.config.run import RunConfig, round_of
 from inbol.reporting.build import System, build_report
 from inbol.shards.manifest import is_complete
 from launch.compose import CONF, compose_run, names
@@ -156,7 +156,8 @@ def _check_rows(config: TableConfig, rows: list[PlannedRow]) -> list[str]:
 
 def _with_rows(run: RunConfig, entry: Entry) -> RunConfig:
     """The run with the rows that the entry shows, and the base that every row is compared with."""
-    needed = ("sft", "dpo") if "calibrated" in entry.rows else ()  # which of them is calibrated follows from the rows
+    # which of them is calibrated follows from the rows
+    needed = {row for row in run.recipe.rows if row == "sft" or round_of(row)} if "calibrated" in entry.rows else set()
     rows = tuple(row for row in run.recipe.rows if row in ("base", *needed, *entry.rows)) if entry.rows else run.recipe.rows
     return replace(run, recipe=replace(run.recipe, rows=rows))
 
