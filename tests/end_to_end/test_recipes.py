@@ -14,7 +14,7 @@ from launch.compose import RECIPES, ROOT, compose_run, names
 from launch.rows import labels
 
 LIMIT = 300
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(LIMIT + 60)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(LIMIT + 60)]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from launch.compose import ROOT
 from launch.points import POINTS, PlannedPoint
 from launch.sweep import load_sweep, plan_sweep
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 GRID = ["dpo.beta=0.1,0.2,0.4", "dpo=soft,hard"]
 SHARED = ("ingest", "unsolvable", "base", "sample", "confidence", "boundary", "sft_data", "sft", "pairs", "reference")
 
