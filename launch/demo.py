@@ -30,8 +30,12 @@ def demo(args: argparse.Namespace) -> int:
         _serve(asked, config, console)
     except ValueError as error:
         raise ConfigError(str(error).splitlines()) from error
+    except KeyboardInterrupt:
+        console.print("the page is closed", markup=False)
     except OSError as error:
-        raise ConfigError([f"host, port: {config.host}:{config.port} cannot be served ({error}); take another, ARGS=\"port=7861\""]) from error
+        raise ConfigError(
+            [f'host, port: {config.host}:{config.port} cannot be served ({error}); take another, ARGS="port=7861"']
+        ) from error
     return 0
 
 

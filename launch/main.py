@@ -235,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", metavar="key=value", help="such as source.path=data/mine or risk.delta=0.05")
     page = commands.add_parser("demo", help="a local page that asks a checkpoint and its base")
     page.add_argument("--checkpoint", default="", help="checkpoint, stage or run folder; the newest finished run without it")
-    page.add_argument("--base", default="", help="what it is compared with, likewise; found by its manifests without it, none leaves it out")
+    page.add_argument("--base", default="", help="compared with, likewise; found by the manifests without it, none leaves it out")
     page.add_argument("overrides", nargs="*", metavar="key=value", help="such as port=7861")
     page.set_defaults(run=demo)
     check = commands.add_parser("data-check", help="read shards from beginning to end and say what they hold")

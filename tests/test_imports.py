@@ -21,7 +21,8 @@ LAYERS: dict[str, int] = {
     "launch": 9,
     "bench": 10,
 }  # fmt: skip
-HOMES = {"hydra": "launch", "omegaconf": "launch", "wandb": "tracking", "deepspeed": "training", "trackio": "tracking", "optuna": "launch", "gradio": "demo"}
+HOMES = {"hydra": "launch", "omegaconf": "launch", "wandb": "tracking", "deepspeed": "training", "trackio": "tracking"}
+HOMES |= {"optuna": "launch", "gradio": "demo"}
 OUTSIDE = ("launch", "bench")
 """Parts that are packages of their own beside `src/`; nothing imports `bench`."""
 MODULES = sorted(path for folder in ("src/inbol", *OUTSIDE) for path in (ROOT / folder).rglob("*.py"))

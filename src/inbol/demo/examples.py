@@ -27,12 +27,13 @@ class Example:
 
 
 def examples_of(data: Data | None, count: int) -> list[Example]:
-    """`count` images spread evenly over the first test shard that there is; none without data or test split."""
+    """`count` images spread evenly over the first test shard, the least degraded first; none without data or test split."""
     names = shard_names(data.vqa, ["test"]) if data and count else []
     if not data or not names:
         return []
     beyond = _beyond(data.unsolvable / f"{names[0]}.jsonl") if data.unsolvable else {}
     samples = list(read_shard(data.vqa, names[0]))
+    samples.sort(key=lambda sample: int(sample.meta.get("level", 0)))  # stable
     chosen = [samples[n * len(samples) // count] for n in range(count)] if len(samples) > count else samples
     return [Example(s.key, s.image, (*offered(s.questions), *offered(beyond.get(s.key, [])))) for s in chosen]
 

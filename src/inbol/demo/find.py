@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +57,8 @@ def find_checkpoint(name: str, runs_dir: Path) -> Checkpoint:
         return _of_stage(folder)
     if not (folder / "config.json").is_file():
         raise ValueError(f"CKPT: {name!r} is no checkpoint (config.json), stage (checkpoint/) or run folder (resolved.yaml)")
-    stage = Path(os.path.abspath(folder)).parent  # not resolved: a pretrained base's checkpoint is a link out of its stage
+    folder = folder.absolute()  # not resolved: a pretrained base's checkpoint is a link out of its stage
+    stage = folder.parent
     return _of_stage(stage) if folder.name == "checkpoint" and is_complete(stage) else Checkpoint(folder, folder.resolve().name)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,21 +102,29 @@ def build(page: Page, *, title: str, facts: str) -> gr.Blocks:
     with gr.Blocks(title=title, analytics_enabled=False) as blocks:
         gr.HTML(f"<h1>{title}</h1><p>{facts}</p>", elem_id="head", apply_default_css=False)
         state = gr.State(shown)
+        gallery = gr.Gallery(
+            [_thumbnail(example) for example in page.examples], label="Images of the test split", columns=max(len(page.examples), 1),
+            height="auto", object_fit="contain", allow_preview=False, interactive=False, buttons=[], elem_id="examples", format="png",
+            visible=bool(page.examples), show_label=False, container=False,
+        )  # fmt: skip
+        if page.examples:
+            gr.HTML('<p class="caption">images of the test split, the least degraded first</p>', apply_default_css=False, elem_id="caption")
         with gr.Row():
             with gr.Column(scale=4, min_width=280):
                 view = gr.HTML(image, elem_id="view", apply_default_css=False)
-                upload = gr.UploadButton("Upload an image (PNG, JPEG, WebP)", file_types=FORMATS, type="binary", size="sm", elem_id="upload")
-            with gr.Column(scale=7, min_width=360):
-                gallery = gr.Gallery(
-                    [_thumbnail(example) for example in page.examples], label="Images of the test split", columns=max(len(page.examples), 1),
-                    height=104, object_fit="contain", allow_preview=False, interactive=False, buttons=[], elem_id="examples", format="png",
-                    visible=bool(page.examples),
-                )  # fmt: skip
-                listed = gr.Radio(
-                    [(choice(q), q.key) for q in questions], label="Its questions", elem_id="questions", visible=bool(questions)
+                upload = gr.UploadButton(
+                    "Upload an image (PNG, JPEG, WebP)", file_types=FORMATS, type="binary", size="sm", elem_id="upload"
                 )
-                box = gr.Textbox(label="Question", placeholder="Ask anything about the image", max_length=MAX_QUESTION, elem_id="question")
-                button = gr.Button("Ask", variant="primary", elem_id="ask")
+            with gr.Column(scale=7, min_width=360):
+                listed = gr.Radio(
+                    [(choice(q), q.key) for q in questions], label="Some questions about it", elem_id="questions", visible=bool(questions)
+                )
+                with gr.Row(equal_height=True):
+                    box = gr.Textbox(
+                        placeholder="Ask anything about the image", max_length=MAX_QUESTION, elem_id="question", show_label=False,
+                        container=False, scale=8, label="Question",
+                    )  # fmt: skip
+                    button = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=90)
         said = gr.HTML("", elem_id="said", apply_default_css=False)
         screen = [state, view, listed, box, said]
         private: dict[str, Any] = {"api_visibility": "private"}
@@ -143,7 +152,7 @@ def application(blocks: gr.Blocks, host: str) -> FastAPI:
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     mounted: FastAPI = gr.mount_gradio_app(
         app, blocks, path="/", theme=theme, css=css, footer_links=[], run_history=False, show_error=False, max_file_size=MAX_UPLOAD,
@@ -177,14 +186,16 @@ def serve(page: Page, *, title: str, facts: str, host: str, port: int, ready: Ca
     with TemporaryDirectory(prefix="inbol-demo-") as folder:
         quiet_environment(folder)
         app = application(build(page, title=title, facts=facts), host)
-        config = uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False)
-        listening = config.bind_socket()
-        try:
+        with bound(host, port) as listening:
             shown = f"[{host}]" if ":" in host else host
             ready(f"http://{shown}:{listening.getsockname()[1]}")
-            uvicorn.Server(config).run(sockets=[listening])
-        finally:
-            listening.close()
+            uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there; not uvicorn's own, which would end the process where the port is taken. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
 
 
 def _thumbnail(example: Example) -> Any:

@@ -35,7 +35,8 @@ def picture(image: Image.Image, *, alt: str) -> str:
     shown.save(buffer, format="PNG")
     address = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     crisp = " crisp" if max(image.size) <= 128 else ""
-    return f'<div class="picture{crisp}"><img src="{address}" alt="{escape(alt)}"></div><p class="size">{image.width} x {image.height} pixels</p>'
+    size = f"{image.width} x {image.height} pixels"
+    return f'<div class="picture{crisp}"><img src="{address}" alt="{escape(alt)}"></div><p class="size">{size}</p>'
 
 
 def problem(text: object) -> str:
