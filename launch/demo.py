@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
@@ -14,7 +15,11 @@ from rich.console import Console
 from inbol.config.data import PredictConfig
 from inbol.config.demo import DemoConfig
 from inbol.config.load import ConfigError, from_mapping
+from inbol.demo.examples import examples_of
 from inbol.demo.find import Checkpoint, base_of, data_of, find_checkpoint, longest_response
+
+if TYPE_CHECKING:
+    from inbol.demo.ask import System
 
 NO_BASE = "none"
 
@@ -32,10 +37,6 @@ def demo(args: argparse.Namespace) -> int:
         raise ConfigError(str(error).splitlines()) from error
     except KeyboardInterrupt:
         console.print("the page is closed", markup=False)
-    except OSError as error:
-        raise ConfigError(
-            [f'host, port: {config.host}:{config.port} cannot be served ({error}); take another, ARGS="port=7861"']
-        ) from error
     return 0
 
 
@@ -55,29 +56,36 @@ def chosen(checkpoint: str, base: str, runs_dir: Path) -> list[Checkpoint]:
 
 
 def _serve(asked: Sequence[Checkpoint], config: DemoConfig, console: Console) -> None:
-    from inbol.demo.ask import System  # torch and Gradio, which the other commands start without
-    from inbol.demo.examples import examples_of
-    from inbol.demo.page import Page, is_loopback, serve
+    from inbol.demo.page import Page, bound, is_loopback, serve  # torch and Gradio, which the other commands start without
 
-    systems, tokens = [], PredictConfig().max_new_tokens
-    for checkpoint in asked:
-        console.print(f"loading {checkpoint.label}: {checkpoint.path}", markup=False)
-        longest = longest_response(checkpoint, tokens)
-        systems.append(System(checkpoint.label, checkpoint.path, prompt=config.prompt, max_new_tokens=longest))
-        if (rule := systems[-1].rule) is not None:
-            console.print(f"        its calibration is applied; promised: {rule.guarantee}", markup=False)
-    if len(asked) == 1:
-        console.print("no base to compare with: this is one, or no recipe wrote the checkpoint; BASE=... names one", markup=False)
-    examples = examples_of(data_of(asked[0]), config.examples)
-    if not examples:
-        console.print("no example images: no recipe wrote the checkpoint, or its data have no test split", markup=False)
-    if not is_loopback(config.host):
-        console.print(f"warning: {config.host} is reachable from other machines, and the page asks for no password", markup=False)
-    serve(
-        Page(systems, examples),
-        title="When to answer, when to refuse",
-        facts=" against ".join(f"<b>{escape(one.label)}</b> <code>{escape(one.name)}</code>" for one in asked),
-        host=config.host,
-        port=config.port,
-        ready=lambda address: console.print(f"{address}  (Ctrl-C ends it)", markup=False),
-    )
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    with bound(config.host, config.port) as listening:
+        systems = [_load(checkpoint, config.prompt, say) for checkpoint in asked]
+        if len(asked) == 1:
+            say("no base to compare with: this is one, or no recipe wrote the checkpoint; BASE=... names one")
+        examples = examples_of(data_of(asked[0]), config.examples)
+        if not examples:
+            say("no example images: none were wanted, no recipe wrote the checkpoint, or its data have no test split")
+        if not is_loopback(config.host):
+            say(f"warning: {config.host} is reachable from other machines, and the page asks for no password")
+        serve(
+            Page(systems, examples),
+            listening,
+            title="When to answer, when to refuse",
+            facts=" against ".join(f"<b>{escape(one.label)}</b> <code>{escape(one.name)}</code>" for one in asked),
+            host=config.host,
+            ready=lambda address: say(f"{address}  (Ctrl-C ends it)"),
+        )
+
+
+def _load(checkpoint: Checkpoint, prompt: str, say: Callable[[str], None]) -> System:
+    from inbol.demo.ask import System
+
+    say(f"loading {checkpoint.label}: {checkpoint.path}")
+    longest = longest_response(checkpoint, PredictConfig().max_new_tokens)
+    system = System(checkpoint.label, checkpoint.path, prompt=prompt, max_new_tokens=longest)
+    if system.rule is not None:
+        say(f"        its calibration is applied; promised: {system.rule.guarantee}")
+    return system

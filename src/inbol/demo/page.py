@@ -174,28 +174,32 @@ def quiet_environment(folder: str) -> None:
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_SHARE="False", GRADIO_TEMP_DIR=folder, HF_HUB_DISABLE_TELEMETRY="1")
 
 
-def serve(page: Page, *, title: str, facts: str, host: str, port: int, ready: Callable[[str], None]) -> None:
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there; to be had before models are loaded. Raises ValueError where it cannot be had."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        where = f"host, port: {host}:{port} cannot be served ({error.strerror or error})"
+        raise ValueError(f'{where}; take another port, or a free one: ARGS="port=0"') from None
+
+
+def serve(page: Page, listening: socket.socket, *, title: str, facts: str, host: str, ready: Callable[[str], None]) -> None:
     """Serve the page until interrupted; what was uploaded is removed then.
 
     Args:
+        page: what is asked.
+        listening: from `bound`.
+        title: heading.
+        facts: HTML below it, escaped already.
+        host: what `listening` is bound to.
         ready: called with the page's address once it can be opened.
-
-    Raises:
-        OSError: the address cannot be bound to.
     """
     with TemporaryDirectory(prefix="inbol-demo-") as folder:
         quiet_environment(folder)
         app = application(build(page, title=title, facts=facts), host)
-        with bound(host, port) as listening:
-            shown = f"[{host}]" if ":" in host else host
-            ready(f"http://{shown}:{listening.getsockname()[1]}")
-            uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens there; not uvicorn's own, which would end the process where the port is taken. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
+        shown = f"[{host}]" if ":" in host else host
+        ready(f"http://{shown}:{listening.getsockname()[1]}")
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
 
 
 def _thumbnail(example: Example) -> Any:
