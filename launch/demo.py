@@ -16,7 +16,7 @@ from inbol.config.data import PredictConfig
 from inbol.config.demo import DemoConfig
 from inbol.config.load import ConfigError, from_mapping
 from inbol.demo.examples import examples_of
-from inbol.demo.find import Checkpoint, base_of, data_of, find_checkpoint, longest_response
+from inbol.demo.find import Checkpoint, asked_as, base_of, data_of, find_checkpoint
 
 if TYPE_CHECKING:
     from inbol.demo.ask import System
@@ -83,9 +83,9 @@ def _serve(asked: Sequence[Checkpoint], config: DemoConfig, console: Console) ->
 def _load(checkpoint: Checkpoint, prompt: str, say: Callable[[str], None]) -> System:
     from inbol.demo.ask import System
 
-    say(f"loading {checkpoint.label}: {checkpoint.path}")
-    longest = longest_response(checkpoint, PredictConfig().max_new_tokens)
-    system = System(checkpoint.label, checkpoint.path, prompt=prompt, max_new_tokens=longest)
+    style, longest = asked_as(checkpoint, prompt=prompt or "plain", max_new_tokens=PredictConfig().max_new_tokens)
+    say(f"loading {checkpoint.label}: {checkpoint.path}, prompt {prompt or style}")
+    system = System(checkpoint.label, checkpoint.path, prompt=prompt or style, max_new_tokens=longest)
     if system.rule is not None:
         say(f"        its calibration is applied; promised: {system.rule.guarantee}")
     return system

@@ -100,8 +100,8 @@ def test_an_example_is_picked_asked_and_read(tab: Tab, runs: Path, tmp_path: Pat
     page.wait_for_function(f"document.querySelector('#question textarea, #question input').value == {toy.WHO!r}")
     said = tab.ask()
     systems = [
-        System(label, runs / stage / number(stage) / "checkpoint", prompt="plain", max_new_tokens=tokens)
-        for label, stage, tokens in (("CA-DPO", "dpo", 5), ("base", "base", 24))
+        System(label, runs / stage / number(stage) / "checkpoint", prompt=prompt, max_new_tokens=tokens)
+        for label, stage, prompt, tokens in (("CA-DPO", "dpo", "level-0.6", 5), ("base", "base", "plain", 24))
     ]
     known = Question(key="k", image_key="white", text=toy.WHO, answerable=False, kind="context-dependent")
     for expected in ask(systems, toy.image("white"), toy.WHO, known):

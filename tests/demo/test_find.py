@@ -10,7 +10,7 @@ import pytest
 
 from inbol.contracts import Question
 from inbol.demo.examples import examples_of, offered
-from inbol.demo.find import base_of, data_of, find_checkpoint, longest_response
+from inbol.demo.find import asked_as, base_of, data_of, find_checkpoint
 from tests.demo.world import RUN, finished, number, write_run, write_stage
 
 
@@ -36,7 +36,8 @@ def test_every_name_of_a_checkpoint_finds_it_with_base_and_data(runs: Path, name
     assert base is not None and base.path == runs / "base" / number("base") / "checkpoint"
     data = data_of(found)
     assert data is not None and (data.vqa.parent.name, data.unsolvable and data.unsolvable.parent.name) == ("ingest", "unsolvable")
-    assert (longest_response(found, 24), longest_response(base, 24)) == (5, 24)
+    assert asked_as(found, prompt="plain", max_new_tokens=24) == ("level-0.6", 5)
+    assert asked_as(base, prompt="plain", max_new_tokens=24) == ("plain", 24)
 
 
 def test_a_base_has_no_base_and_its_linked_checkpoint_is_known(runs: Path, tmp_path: Path) -> None:
@@ -80,6 +81,28 @@ def test_what_is_not_there_is_named_with_the_way_out(runs: Path, tmp_path: Path)
         find_checkpoint(RUN, runs)
     with pytest.raises(ValueError, match=r"is not complete: it has no manifest.json; run the recipe again"):
         find_checkpoint(str(runs / "dpo" / number("dpo")), runs)
+
+
+def test_the_last_round_of_preference_training_is_the_system_of_a_run(runs: Path) -> None:
+    """Two rounds of DPO: the second stage's input `model` is the first one, and the base is found behind both."""
+    write_stage(runs, "dpo", parents={"vqa": "ingest", "model": "dpo"}, name="dpo2")
+    (runs / "dpo" / "dpo2" / "checkpoint").mkdir()
+    (runs / "dpo" / "dpo2" / "checkpoint" / "config.json").write_text("{}")
+    run = write_run(runs, "inbol-iterative-tiny-20261122-150000", rows=("base", "sft", "dpo", "dpo-2", "calibrated"))
+    (run / "dpo-round 2").symlink_to(Path("..") / "dpo" / "dpo2")
+    found = find_checkpoint(run.name, runs)
+    base = base_of(found)
+    assert (found.name, base and base.name) == ("dpo/dpo2", f"base/{number('base')}")
+
+
+def test_the_plain_prompt_is_taken_where_predict_asked_in_two_styles(runs: Path) -> None:
+    for name, prompt in (("a", "allow-refusal"), ("b", "plain")):
+        config = {"prompt": prompt, "predict": {"max_new_tokens": 7}}
+        write_stage(runs, "predict", parents={"model": "base", "vqa": "ingest", "unsolvable": "unsolvable"}, name=name, config=config)
+    benchmark = {"prompt": "plain", "predict": {"max_new_tokens": 99}}
+    write_stage(runs, "predict", parents={"model": "base", "vqa": "pairs", "unsolvable": "pairs"}, name="0", config=benchmark)
+    base = find_checkpoint(str(runs / "base" / number("base")), runs)
+    assert asked_as(base, prompt="plain", max_new_tokens=24) == ("plain", 7)
 
 
 def test_a_stage_without_a_checkpoint_is_no_system(runs: Path) -> None:

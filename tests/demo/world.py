@@ -92,6 +92,7 @@ def finished(runs: Path, *, models: bool = True) -> Path:
             (folder / "checkpoint" / "config.json").write_text("{}")
             if models and stage != "sft":
                 write_checkpoint(folder / "checkpoint", seed={"base": 3, "dpo": 5}[stage])
-    write_stage(runs, "predict", parents={"model": "dpo", "vqa": "ingest"}, config={"predict": {"max_new_tokens": 5}})
+    own = {"model": "dpo", "vqa": "ingest", "unsolvable": "unsolvable"}
+    write_stage(runs, "predict", parents=own, config={"prompt": "level-0.6", "predict": {"max_new_tokens": 5}})
     write_data(runs)
     return write_run(runs)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from inbol.contracts import Question
+from inbol.contracts import UNSHOWN, Question
 from inbol.demo.find import Data
 from inbol.shards.files import read_records
 from inbol.shards.reader import read_shard, shard_names
@@ -32,7 +32,7 @@ def examples_of(data: Data | None, count: int) -> list[Example]:
     if not data or not names:
         return []
     beyond = _beyond(data.unsolvable / f"{names[0]}.jsonl") if data.unsolvable else {}
-    samples = list(read_shard(data.vqa, names[0]))
+    samples = [sample for sample in read_shard(data.vqa, names[0]) if not sample.meta.get(UNSHOWN)]
     samples.sort(key=lambda sample: int(sample.meta.get("level", 0)))  # stable
     chosen = [samples[n * len(samples) // count] for n in range(count)] if len(samples) > count else samples
     return [Example(s.key, s.image, (*offered(s.questions), *offered(beyond.get(s.key, [])))) for s in chosen]

@@ -99,10 +99,14 @@ def data_of(checkpoint: Checkpoint) -> Data | None:
     return Data(found["vqa"], found.get("unsolvable")) if "vqa" in found else None
 
 
-def longest_response(checkpoint: Checkpoint, default: int) -> int:
-    """Tokens that `predict` allowed a response of this checkpoint; `default` where it never asked it."""
-    asked = _predictions(checkpoint.stage) if checkpoint.stage else ()
-    return max((int(manifest["config"]["predict"]["max_new_tokens"]) for manifest in asked), default=default)
+def asked_as(checkpoint: Checkpoint, *, prompt: str, max_new_tokens: int) -> tuple[str, int]:
+    """(prompt style, longest response in tokens) of the `predict` stage that asked this checkpoint, the plain one where there are several
+    styles; the arguments where none did."""
+    found = [manifest["config"] for manifest in _predictions(checkpoint.stage)] if checkpoint.stage else []
+    if not found:
+        return prompt, max_new_tokens
+    config = next((config for config in found if config["prompt"] == prompt), found[0])
+    return str(config["prompt"]), int(config["predict"]["max_new_tokens"])
 
 
 def parent(folder: Path, role: str) -> Path | None:
@@ -120,27 +124,30 @@ def _folder(runs: Path, number: str) -> Path | None:
 
 
 def _predictions(stage: Path) -> Iterator[dict[str, Any]]:
-    """Manifests of the `predict` stages that asked the model of this one."""
+    """Manifests of the `predict` stages that asked the model of this one about the recipe's own images."""
     number = read_manifest(stage)["fingerprint"]
     for path in sorted((stage.parent.parent / "predict").glob("*/manifest.json")):
         manifest = read_manifest(path.parent)
-        if manifest["parents"].get("model") == number:
+        parents = manifest["parents"]
+        if parents.get("model") == number and parents.get("vqa") != parents.get("unsolvable"):  # a benchmark's data are both
             yield manifest
 
 
-def _of_stage(folder: Path, labels: dict[str, str] | None = None) -> Checkpoint:
+def _of_stage(folder: Path, label: str = "") -> Checkpoint:
     stage = str(read_manifest(folder)["stage"])
     if not (folder / "checkpoint" / "config.json").is_file():
         raise ValueError(f"CKPT: {folder} holds no checkpoint (stage {stage}); stages that have one are {', '.join(MODEL_STAGES)}")
-    return Checkpoint(folder.resolve() / "checkpoint", {**_LABELS, **(labels or {})}.get(stage, stage), folder.resolve())
+    return Checkpoint(folder.resolve() / "checkpoint", label or _LABELS.get(stage, stage), folder.resolve())
 
 
 def _of_run(run: Path) -> Checkpoint:
     """The last system that a run trains, or its base. Raises ValueError where its stage has not finished."""
     recipe = yaml.safe_load((run / "resolved.yaml").read_text(encoding="utf-8"))["recipe"]
-    wanted = next((stage for stage in MODEL_STAGES if stage in recipe["rows"]), "base")
+    trained = [row for row in recipe["rows"] if row.partition("-")[0] in ("sft", "dpo")]
+    row = trained[-1] if trained else "base"
+    wanted = row.replace("dpo-", "dpo-round ")
     if not is_complete(run / wanted):
         there = [stage for stage in MODEL_STAGES if is_complete(run / stage)]
         other = f"; CKPT={run / there[0]} is" if there else ""
         raise ValueError(f"CKPT: the stage {wanted} of {run} is not complete{other}; run the recipe again to finish it")
-    return _of_stage(run / wanted, recipe.get("labels"))
+    return _of_stage(run / wanted, (recipe.get("labels") or {}).get(row, ""))
