@@ -21,11 +21,13 @@ IMAGE ?= inbol-recipes
 BASE_IMAGE ?=
 CKPT ?=
 RISK ?=
+BASE ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_DEMO := $(VENV)/.installed-demo
 # exec: a TERM that reaches make reaches the launcher, which ends its processes.
 LAUNCH := exec $(BIN)/python -m launch
 DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
@@ -34,7 +36,7 @@ LAUNCH_ARGS := $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(if $(NODES),launcher.nod
 WAIT_FLAG := $(if $(filter-out 0 no false,$(WAIT)),--wait)
 
 .DEFAULT_GOAL := help
-.PHONY: help train table sweep sweep-report calibrate risk-check plan status cancel logs test-slurm test-ssh data-check recipes doctor bench image test test-docker lint types clean clean-venv
+.PHONY: help train table sweep sweep-report calibrate risk-check demo plan status cancel logs test-slurm test-ssh data-check recipes doctor bench image test test-docker lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +61,9 @@ calibrate: $(INSTALLED) ## Choose on align-val from when on the checkpoint CKPT 
 
 risk-check: $(INSTALLED) ## Calibrate RECIPE's last system on random halves of align-val and test, and count the promises that are kept
 	@$(LAUNCH) risk-check --recipe "$(or $(RECIPE),inbol-dpo)" --scale "$(SCALE)" -- $(ARGS)
+
+demo: $(INSTALLED_DEMO) ## Open a local page that asks the checkpoint, stage or run CKPT (the newest finished run without it) and its base, or BASE
+	@$(LAUNCH) demo --checkpoint "$(CKPT)" --base "$(BASE)" -- $(ARGS)
 
 plan: $(INSTALLED) ## Show the stages of RECIPE, and steps, batch and memory on GPUS GPUs of GPU_MEMORY GiB; runs nothing
 	@$(LAUNCH) plan --recipe "$(RECIPE)" --scale "$(SCALE)" --gpus "$(GPUS)" --gpu-memory "$(GPU_MEMORY)" -- $(LAUNCH_ARGS) $(ARGS)
@@ -127,4 +132,8 @@ $(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(INSTALLED_DEV): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(INSTALLED_DEMO): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e '.[demo]'
 	@touch $@

@@ -21,6 +21,7 @@ from launch.calibrate import calibrate, risk_check
 from launch.compose import CONF, compose_run, names, recipes
 from launch.console import Screen
 from launch.data_check import data_check
+from launch.demo import demo
 from launch.doctor import flash_attention, run_doctor
 from launch.jobs import StageFailed
 from launch.local import on_hosts, run_nodes
@@ -232,6 +233,11 @@ def _parser() -> argparse.ArgumentParser:
     for command in (rule, splits):
         command.add_argument("--scale", default="tiny", help=f"one of {scales}")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="such as source.path=data/mine or risk.delta=0.05")
+    page = commands.add_parser("demo", help="a local page that asks a checkpoint and its base")
+    page.add_argument("--checkpoint", default="", help="checkpoint, stage or run folder; the newest finished run without it")
+    page.add_argument("--base", default="", help="compared with, likewise; found by the manifests without it, none leaves it out")
+    page.add_argument("overrides", nargs="*", metavar="key=value", help="such as port=7861")
+    page.set_defaults(run=demo)
     check = commands.add_parser("data-check", help="read shards from beginning to end and say what they hold")
     check.add_argument("data", help="folder, glob or address with ranges")
     check.add_argument("--ranks", type=_optional(int), help="ranks that would share them; 8 without it")

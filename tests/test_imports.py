@@ -17,10 +17,12 @@ LAYERS: dict[str, int] = {
     "evaluation": 5, "training": 5,
     "reporting": 6, "benchmarks": 6,
     "stages": 7,
-    "launch": 8,
-    "bench": 9,
+    "demo": 8,
+    "launch": 9,
+    "bench": 10,
 }  # fmt: skip
-HOMES = {"hydra": "launch", "omegaconf": "launch", "wandb": "tracking", "deepspeed": "training", "trackio": "tracking", "optuna": "launch"}
+HOMES = {"hydra": "launch", "omegaconf": "launch", "wandb": "tracking", "deepspeed": "training", "trackio": "tracking"}
+HOMES |= {"optuna": "launch", "gradio": "demo"}
 OUTSIDE = ("launch", "bench")
 """Parts that are packages of their own beside `src/`; nothing imports `bench`."""
 MODULES = sorted(path for folder in ("src/inbol", *OUTSIDE) for path in (ROOT / folder).rglob("*.py"))
