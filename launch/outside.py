@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from inbol.config.data import SourceConfig
 from inbol.config.training import BaseConfig
 from inbol.evaluation.calibrated import CALIBRATION
 from inbol.shards.remote import expand, is_remote
@@ -19,14 +20,30 @@ def folder_identity(folder: Path, *annotations: str) -> dict[str, str]:
     identity = {}
     for path in (folder / name for name in annotations):
         if path.is_file():
-            with path.open("rb") as file:
-                identity[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+            identity[path.relative_to(folder).as_posix()] = file_hash(path)
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             stat = path.stat()
             digest.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return {**identity, "images": digest.hexdigest()}
+
+
+def published_identity(source: SourceConfig) -> dict[str, str]:
+    """As `folder_identity`, of the files that a published data set is read from; its other parts may come and go beside them."""
+    files, root = source.published, Path(source.path)
+    names = []
+    for name in filter(None, (files.annotations, files.questions, files.test_annotations, files.test_questions)):
+        names += sorted((root / name).glob("*.json")) if (root / name).is_dir() else [root / name]
+    identity = {path.relative_to(root).as_posix(): file_hash(path) for path in names if path.is_file()}
+    folders = filter(None, (files.images, files.test_images))
+    return identity | {f"{name}/": folder_identity(root / name)["images"] for name in folders}
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def shards_identity(parts: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from inbol.benchmarks.registry import files_of
 from inbol.config import stages as config
 from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, BenchmarkScoreStage
 from inbol.config.identity import identity
+from inbol.config.published import PUBLISHED
 from inbol.config.run import RunConfig, round_of
 from inbol.config.training import REFERENCE_FREE
 from inbol.probing.estimators.registry import ESTIMATORS, asks_of
@@ -22,7 +23,7 @@ from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
 from inbol.stages.registry import STAGES
 from inbol.text.refusals import LEADING
-from launch.outside import checkpoint_identity, folder_files, folder_identity, rule_identity, shards_identity
+from launch.outside import checkpoint_identity, folder_files, folder_identity, published_identity, rule_identity, shards_identity
 from launch.rows import calibrated_row, labels
 
 FRESH = 10
@@ -149,6 +150,8 @@ class _Planner:
             outside = folder_identity(Path(source.path), "questions.jsonl")
         elif source.name == "shards":
             outside = shards_identity(source.parts or {"": source.path})
+        elif source.name in PUBLISHED:
+            outside = published_identity(source)
         return self.node("ingest", config.IngestStage(source=source), {}, outside=outside)
 
     def unsolvable(self) -> Node:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from inbol.config.data import PairsConfig
+from inbol.config.data import PairsConfig, SourceConfig
 from inbol.config.identity import identity
+from inbol.config.published import PublishedConfig
 from inbol.config.stages import SftStage
 from inbol.config.training import DeepSpeedConfig, OptimConfig, PeftConfig, SftConfig
 
@@ -36,3 +37,11 @@ def test_a_field_that_came_later_leaves_old_folders_where_they_are() -> None:
     before = PairsConfig()
     assert "of" not in identity(before) and "altered" not in identity(before)
     assert identity(replace(before, of="answerable")) == {**identity(before), "of": "answerable"}
+
+
+def test_a_present_source_keeps_its_folder_and_published_files_count_where_they_are_set() -> None:
+    """Another number of agreeing annotators is another folder."""
+    source = SourceConfig(name="easy-vqa")
+    assert "published" not in identity(source)
+    one = replace(source, name="gqa", path="x", published=PublishedConfig(annotations="a.json", images="i"))
+    assert identity(one) != identity(replace(one, published=replace(one.published, agreeing=2)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from inbol.config.checks import at_least, one_of, positive, within
 from inbol.config.identity import added
+from inbol.config.published import PUBLISHED, PublishedConfig
 from inbol.contracts import UNSOLVABLE_KINDS
 
 

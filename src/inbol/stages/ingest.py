@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +16,20 @@ from inbol.shards.link import link_shards
 from inbol.shards.quarantine import QUARANTINE, check_share, write_quarantine
 from inbol.shards.reader import read_shard, shard_names
 from inbol.shards.writer import write_shard
+from inbol.sources.aokvqa import AOkvqa
 from inbol.sources.degrade import Level
 from inbol.sources.easy_vqa import EasyVqa
+from inbol.sources.gqa import Gqa
 from inbol.sources.local import LocalSource
+from inbol.sources.published import Format, Options, Part, PublishedSource
+from inbol.sources.vizwiz import VizWiz
+from inbol.sources.vqav2 import VqaV2
+from inbol.sources.vqav2_idk import VqaV2Idk
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
+
+FORMATS: dict[str, Format] = {one.name: one for one in (VqaV2(), Gqa(), AOkvqa(), VizWiz(), VqaV2Idk())}
+"""Published data sets by name."""
 
 
 class Source(Protocol):
@@ -48,8 +57,9 @@ def run(job: Job) -> dict[str, Any]:
     elif config.name == "shards":
         facts = copy_shards(job, progress)
     else:
-        write_source(open_source(config), job.out, config, progress)
-        facts = {}
+        source = open_source(config)
+        write_source(source, job.out, config, progress)
+        facts = source.facts() if isinstance(source, PublishedSource) else {}
     return {"source": config.name, **facts, **count(job.out)}
 
 
@@ -94,6 +104,8 @@ def open_source(config: SourceConfig) -> Source:
     levels = tuple(Level(**asdict(level)) for level in config.levels)
     if config.name == "local":
         return LocalSource(folder=Path(config.path), seed=config.seed, sizes=sizes, levels=levels)
+    if config.name in FORMATS:
+        return published_source(config, sizes, levels)
     return EasyVqa(
         seed=config.seed,
         sizes=sizes,
@@ -101,6 +113,25 @@ def open_source(config: SourceConfig) -> Source:
         levels=levels,
         paraphrase_share=config.paraphrase_share,
         yes_no_per_image=config.yes_no_per_image,
+    )
+
+
+def published_source(config: SourceConfig, sizes: dict[str, int], levels: tuple[Level, ...]) -> PublishedSource:
+    """A published data set in its original files below `config.path`."""
+    root, files = Path(config.path), config.published
+    questions, test_questions = (root / name if name else None for name in (files.questions, files.test_questions))
+    parts = [Part(annotations=root / files.annotations, questions=questions, images=root / files.images)]
+    if files.test_annotations:
+        images = root / (files.test_images or files.images)
+        parts.append(Part(annotations=root / files.test_annotations, questions=test_questions, images=images))
+    return PublishedSource(
+        format=FORMATS[config.name],
+        parts=tuple(parts),
+        seed=config.seed,
+        sizes=sizes,
+        options=Options(**{field.name: getattr(files, field.name) for field in fields(Options)}),
+        questions_per_image=files.questions_per_image,
+        levels=levels,
     )
 
 
