@@ -17,6 +17,9 @@ LAUNCHER ?=
 NODES ?=
 HOSTFILE ?=
 WAIT ?=
+FORMAT ?=
+OUT ?=
+MODEL ?=
 IMAGE ?= inbol-recipes
 BASE_IMAGE ?=
 CKPT ?=
@@ -36,7 +39,7 @@ LAUNCH_ARGS := $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(if $(NODES),launcher.nod
 WAIT_FLAG := $(if $(filter-out 0 no false,$(WAIT)),--wait)
 
 .DEFAULT_GOAL := help
-.PHONY: help train table sweep sweep-report calibrate risk-check demo plan status cancel logs test-slurm test-ssh data-check recipes doctor bench image test test-docker lint types clean clean-venv
+.PHONY: help train table sweep sweep-report calibrate risk-check demo plan status cancel logs test-slurm test-ssh data-check export card recipes doctor bench image test test-docker lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +82,12 @@ logs: $(INSTALLED) ## Follow what the jobs of RUN write, until they are over
 
 data-check: $(INSTALLED) ## Read every sample of the shards DATA (folder, glob, address), say what is wrong and how RANKS would share them
 	@$(LAUNCH) data-check --ranks "$(RANKS)" -- "$(DATA)"
+
+export: $(INSTALLED) ## Write the SFT examples and pairs of RUN with their images to OUT, in FORMAT trl, llama-factory, ms-swift or hf
+	@$(LAUNCH) export --run "$(RUN)" --format "$(FORMAT)" --out "$(OUT)"
+
+card: $(INSTALLED) ## Write the model cards of RUN; with OUT that model (MODEL=sft, dpo, base; the last one without it) with its card
+	@$(LAUNCH) card --run "$(RUN)" --model "$(MODEL)" --out "$(OUT)"
 
 recipes: $(INSTALLED) ## List the recipes
 	@$(LAUNCH) recipes

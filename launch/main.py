@@ -23,6 +23,7 @@ from launch.console import Screen
 from launch.data_check import data_check
 from launch.demo import demo
 from launch.doctor import flash_attention, run_doctor
+from launch.export import add_commands
 from launch.jobs import StageFailed
 from launch.local import on_hosts, run_nodes
 from launch.plan import Node, plan
@@ -242,6 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("data", help="folder, glob or address with ranges")
     check.add_argument("--ranks", type=_optional(int), help="ranks that would share them; 8 without it")
     check.set_defaults(run=_data_check)
+    add_commands(commands)
     commands.add_parser("recipes", help="list the recipes").set_defaults(run=_recipes)
     commands.add_parser("doctor", help="what this machine has and lacks").set_defaults(run=lambda args: run_doctor())
     return parser

@@ -15,7 +15,7 @@ LAYERS: dict[str, int] = {
     "models": 3, "shards": 3, "tracking": 3, "interrupt": 3,
     "probing": 4, "building": 4,
     "evaluation": 5, "training": 5,
-    "reporting": 6, "benchmarks": 6,
+    "reporting": 6, "benchmarks": 6, "exporting": 6,
     "stages": 7,
     "demo": 8,
     "launch": 9,

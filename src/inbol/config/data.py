@@ -36,10 +36,12 @@ class SourceConfig:
     """Which raw data set is ingested, and how it is split."""
 
     name: str
-    """`easy-vqa` (embedded), `local` (a folder with `questions.jsonl` and images) or `shards` (WebDataset tar files)."""
+    """`easy-vqa` (embedded), `local` (a folder with `questions.jsonl` and images), `shards` (WebDataset tar files), or a published data
+    set in its original files: `vqav2`, `gqa`, `a-okvqa`, `vizwiz`, `vqav2-idk`."""
     path: str = ""
-    """`local`: the folder. `shards`: a folder, a glob, or an address with ranges, `s3://bucket/train-{000..127}.tar`; http(s), s3, gs and
-    hf are read through a cache on the node, `pipe:<command>` runs the command. Empty otherwise."""
+    """`local` and published data sets: the folder. `shards`: a folder, a glob, or an address with ranges,
+    `s3://bucket/train-{000..127}.tar`; http(s), s3, gs and hf are read through a cache on the node, `pipe:<command>` runs the command.
+    Empty otherwise."""
     parts: dict[str, str] = field(default_factory=dict)
     """`shards`: several data sets, address by name; the name goes before every key and can be given a weight (`optim.mix`)."""
     link: bool = False
@@ -70,9 +72,17 @@ class SourceConfig:
     grow with the image."""
     images_per_shard: int = 100
     """Images in a tar file."""
+    published: PublishedConfig = added(PublishedConfig())
+    """Published data sets: their files and which questions are taken."""
 
     def __post_init__(self) -> None:
-        one_of("name", self.name, ("easy-vqa", "local", "shards"))
+        one_of("name", self.name, ("easy-vqa", "local", "shards", *PUBLISHED))
+        if self.name in PUBLISHED:
+            if not self.path:
+                raise ValueError(f"path: the source {self.name} needs the folder that its files were unpacked in")
+            if self.link:
+                raise ValueError("link: only shards can be linked")
+            self.published.check(self.name)
         if self.name == "local" and not self.path:
             raise ValueError("path: a local source needs the folder that holds questions.jsonl and the images")
         if self.name == "shards" and bool(self.path) == bool(self.parts):

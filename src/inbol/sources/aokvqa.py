@@ -1,4 +1,4 @@
-"""A-OKVQA (arXiv 2206.01718, Apache-2.0; images of COCO 2017): questions that need knowledge, four choices, ten direct answers.
+"""A-OKVQA (arXiv 2206.01718; images of COCO 2017): questions that need knowledge, four choices, ten direct answers.
 
     aokvqa_v1p0_val.json   [{"split": "val", "image_id": 461751, "question_id": "22jb...", "question": ..., "choices": [4 texts],
                              "correct_choice_idx": 3, "direct_answers": [10 texts], "difficult_direct_answer": false, "rationales": [...]}]

@@ -1,4 +1,4 @@
-"""GQA (arXiv 1902.09506, CC BY 4.0; images of Visual Genome): questions made from scene graphs, one answer each.
+"""GQA (arXiv 1902.09506; images of Visual Genome): questions made from scene graphs, one answer each.
 
     val_balanced_questions.json   {"05515938": {"imageId": "2405722", "question": ..., "answer": "stand", "fullAnswer": ...,
                                     "types": {"structural": "query", ...}, "isBalanced": true, ...}, ...}

@@ -1,4 +1,4 @@
-"""VizWiz-VQA (arXiv 1802.08218, CC BY 4.0): photographs and spoken questions of blind people; ten answers, and whether it can be answered.
+"""VizWiz-VQA (arXiv 1802.08218): photographs and spoken questions of blind people; ten answers, and whether it can be answered.
 
     val.json   [{"image": "VizWiz_val_00000000.jpg", "question": ..., "answers": [{"answer": "...", "answer_confidence": "yes"}, ...],
                  "answer_type": "other", "answerable": 1}]
