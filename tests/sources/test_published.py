@@ -11,12 +11,12 @@ from typing import Any
 import published
 import pytest
 
-from inbol.contracts import Question
+from inbol.contracts import Outcome, Question
 from inbol.shards.codec import decode, encode
 from inbol.sources.aokvqa import DIFFICULT, AOkvqa
 from inbol.sources.degrade import Level
 from inbol.sources.gqa import Gqa
-from inbol.sources.published import NO_AGREEMENT, Format, Options, Part, PublishedSource, agreed
+from inbol.sources.published import NO_AGREEMENT, Format, Options, Part, PublishedSource, agreed, grade
 from inbol.sources.vizwiz import VizWiz
 from inbol.sources.vqav2 import VqaV2
 from inbol.sources.vqav2_idk import VqaV2Idk
@@ -61,6 +61,11 @@ def test_vqav2(tmp_path: Path) -> None:
     assert (first.key, first.image_key) == ("vqav2-q42000", "vqav2-COCO_val2014_000000000042")
     assert (first.text, first.answers, first.kind, first.answerable) == ("What color is it?", ("red", "dark red"), "other", True)
     assert (seven.answers, seven.kind) == (("yes",), "yes/no")
+    assert [grade(first, text) for text in ("It is dark red.", "bus", "I cannot tell.")] == [
+        Outcome.CORRECT,
+        Outcome.WRONG,
+        Outcome.REFUSED,
+    ]
     assert made.facts() == {"questions_read": 3, "questions_left_out": {NO_AGREEMENT: 1}}
     assert made.build("test", first.image_key).image == (tmp_path / "val2014" / "COCO_val2014_000000000042.jpg").read_bytes()
 

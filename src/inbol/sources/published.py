@@ -16,10 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from inbol.contracts import SPLITS, Question, VqaSample
+from inbol.contracts import SPLITS, Outcome, Question, VqaSample
 from inbol.sources.degrade import Level, degraded_png, level_meta
 from inbol.sources.images import decode_image, probe_image
 from inbol.sources.seeding import stream
+from inbol.text.match import grade_response
 
 SHOWN_MISTAKES = 20
 """Mistakes listed in the one error message; the others are counted."""
@@ -256,6 +257,11 @@ class PublishedSource:
             kind=asked.kind,
             reason=asked.reason,
         )
+
+
+def grade(question: Question, text: str) -> Outcome:
+    """The outcome of the response `text`."""
+    return grade_response(text, answers=question.answers, answerable=question.answerable, question=question.text)
 
 
 def _safe(name: str) -> str:
