@@ -10,14 +10,13 @@ import yaml
 from rich.console import Console
 
 from inbol.config.load import ConfigError
+from inbol.config.run import round_of
 from inbol.exporting.card import Model, card_text, export_model
 from inbol.exporting.layouts import FORMATS
 from inbol.exporting.write import export_data
 from inbol.shards.files import write_text
 from inbol.shards.manifest import is_complete
-
-TRAINED = ("dpo", "sft", "base")
-"""Stages with a checkpoint, the last of the method first."""
+from launch.runs import link_name
 
 
 def export(args: argparse.Namespace) -> int:
@@ -37,10 +36,10 @@ def card(args: argparse.Namespace) -> int:
     """Write the model card of a run's models, or one model with its card. Raises ConfigError for what stands in the way."""
     run = run_folder(args.run_folder, args.runs_dir)
     config = yaml.safe_load((run / "resolved.yaml").read_text(encoding="utf-8"))
-    trained = TRAINED if config["base"]["kind"] != "pretrained" else TRAINED[:-1]  # somebody else's base has a card of its own
-    rows = [row for row in trained if (args.model or row) == row and is_complete(run / row)]
+    trained = [row for row in rows_trained(config) if is_complete(_link(run, row))]
+    rows = [row for row in trained if (args.model or row) == row]
     if not rows:
-        raise ConfigError([f"MODEL: {run} trained no model {args.model or 'at all'}; models are {', '.join(TRAINED)}"])
+        raise ConfigError([f"MODEL: {run} trained no model {args.model or 'at all'}; it has {', '.join(trained) or 'none'}"])
     try:
         if args.out:
             written, _ = export_model(Path(args.out), _model(run, config, rows[0]))
@@ -65,10 +64,28 @@ def run_folder(name: str, runs_dir: Path) -> Path:
     raise ConfigError([f"RUN: {name}: no run folder (with resolved.yaml), neither here nor in {runs_dir}/"])
 
 
+def rows_trained(config: dict[str, Any]) -> list[str]:
+    """Rows of the recipe that stand for a model of the run's own, the last of the method first."""
+    rows = [row for row in config["recipe"]["rows"] if row == "sft" or round_of(row)]
+    if any(map(round_of, rows)) and "sft" not in rows:
+        rows.insert(0, "sft")
+    own_base = config["base"]["kind"] != "pretrained"  # somebody else's has a card of its own
+    return [*reversed(rows), *(["base"] if own_base else [])]
+
+
+def _link(run: Path, row: str, stage: str = "dpo") -> Path:
+    """Where a run folder has the model of a row, or another stage of its round."""
+    number = round_of(row)
+    return run / (row if not number else stage if number == 1 else link_name(f"{stage}[round {number}]"))
+
+
 def _model(run: Path, config: dict[str, Any], row: str) -> Model:
     score = run / f"score-{row}"
-    inputs = {name: run / name for name in ("ingest", "sft_data", "pairs", "sft", "base") if is_complete(run / name)}
-    return Model(row=row, run=run.name, folder=run / row, inputs=inputs, score=score if is_complete(score) else None, config=config)
+    places = {name: run / name for name in ("ingest", "sft_data", "sft", "base")} | {
+        "pairs": _link(run, row if round_of(row) else "dpo", "pairs")
+    }
+    inputs = {name: place for name, place in places.items() if is_complete(place)}
+    return Model(row=row, run=run.name, folder=_link(run, row), inputs=inputs, score=score if is_complete(score) else None, config=config)
 
 
 def _stage(run: Path, name: str) -> Path:
@@ -101,5 +118,5 @@ def add_commands(commands: Any) -> None:
         if name == "export":
             command.add_argument("--format", default="", help=f"one of {', '.join(FORMATS)}")
         else:
-            command.add_argument("--model", default="", help=f"one of {', '.join(TRAINED)}; the last one that was trained without it")
+            command.add_argument("--model", default="", help="sft, dpo, dpo-2, ... or base; the last of the method without it")
         command.set_defaults(run=function)

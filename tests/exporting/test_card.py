@@ -10,8 +10,11 @@ import small_run
 from huggingface_hub import ModelCard
 from transformers import LlavaForConditionalGeneration
 
-from inbol.exporting.card import hub_id, metric_rows
+from inbol.config.data import SFT_METHODS
+from inbol.config.training import DPO_LOSSES
+from inbol.exporting.card import DPO, SFT, hub_id, metric_rows
 from inbol.shards.manifest import read_manifest
+from launch.export import rows_trained
 from launch.main import main
 
 
@@ -77,12 +80,26 @@ def test_export_by_the_command_line(run: Path, tmp_path: Path, capsys: pytest.Ca
         (["export", "--run", "nothing", "--format", "hf", "--out", "x"], "RUN: nothing: no run folder"),
         (["export", "--run", "{run}", "--format", "hf"], "OUT: no folder was named"),
         (["export", "--run", "{run}", "--format", "", "--out", "x"], "FORMAT: '' is not one of trl"),
-        (["card", "--run", "{run}", "--model", "base"], "trained no model base"),
+        (["card", "--run", "{run}", "--model", "base"], "trained no model base; it has dpo, sft"),
     ],
 )
 def test_mistakes_are_messages(run: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([argument.format(run=run) for argument in arguments]) == 2
     assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_every_method_and_loss_has_its_source() -> None:
+    """An entry of the card for each; what is added later has none until somebody writes it."""
+    assert set(SFT) == set(SFT_METHODS)
+    assert set(DPO) == set(DPO_LOSSES)
+    assert all("arXiv" in text or "own" in text or "control" in text for text in (*SFT.values(), *DPO.values()))
+
+
+def test_rows_of_a_recipe_in_rounds() -> None:
+    """The last round first; a base of the hub is not the run's model."""
+    config = {"recipe": {"rows": ["base", "sft", "dpo", "dpo-2"]}, "base": {"kind": "tiny"}}
+    assert rows_trained(config) == ["dpo-2", "dpo", "sft", "base"]
+    assert rows_trained({**config, "base": {"kind": "pretrained"}}) == ["dpo-2", "dpo", "sft"]
 
 
 def test_hub_ids(tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ from inbol.exporting import layouts
 EXAMPLE = SftExample(key="k-r", image_key="k", prompt="what?", target="I cannot tell.", weight=0.25, role="refusal")
 PAIR = PreferencePair(key="k-p0", image_key="k", prompt="what?", chosen="a cup", rejected="No idea.", confidence=0.8, answer_is_chosen=True)
 EXTRA = {"key": "k-r", "image_key": "k", "weight": 0.25, "role": "refusal"}
-PAIR_EXTRA = {"key": "k-p0", "image_key": "k", "confidence": 0.8, "answer_is_chosen": True, "weight": 1.0, "role": "answerable"}
+PAIR_EXTRA = {
+    "key": "k-p0",
+    "image_key": "k",
+    "confidence": 0.8,
+    "answer_is_chosen": True,
+    "weight": 1.0,
+    "role": "answerable",
+    "altered": "",
+}
 
 
 def test_trl() -> None:

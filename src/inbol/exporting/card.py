@@ -32,6 +32,10 @@ SFT = {
     "soft": "CA-SFT: the answer with weight c and a refusal with weight 1 - c, c being the confidence (this project's own).",
     "threshold": "IDK-IT: the answer where the model knows it, else a refusal (R-Tuning, arXiv 2311.09677; arXiv 2412.11196).",
     "plain": "Plain SFT: gold answers, no refusals (the control).",
+    "extrinsic": "SFT on answers, and on refusals of what is beyond the image, whatever the model knows (MoHoBench, arXiv 2507.21503).",
+    "verb": "SFT on answers in five degrees of confidence, a refusal at c = 0 (Alignment for Honesty, arXiv 2312.07000).",
+    "suffix": "SFT on the gold answer, and whether the model is sure of it (R-Tuning, arXiv 2311.09677).",
+    "levels": "SFT on answers and refusals at levels of boldness named in the prompt (Idk-HIR, arXiv 2401.13275).",
 }
 DPO = {
     "hard": "DPO (arXiv 2305.18290) on refusal/answer pairs.",
@@ -39,6 +43,10 @@ DPO = {
     "weight": "CA-DPO, weights |2c - 1|^gamma (this project's own form).",
     "margin": "CA-DPO, margin by the confidence, after ODPO (arXiv 2402.10571; this project's own form).",
     "regression": "CA-DPO, regression to a confidence target (this project's own form).",
+    "simpo": "SimPO (arXiv 2405.14734) on refusal/answer pairs.",
+    "orpo": "ORPO's odds ratio (arXiv 2403.07691) on refusal/answer pairs.",
+    "mdpo": "mDPO (arXiv 2406.11839) on refusal/answer pairs and an altered image.",
+    "v-dpo": "V-DPO (arXiv 2411.02712) on refusal/answer pairs and an altered image.",
 }
 METRICS = {
     "answerable": ("T0", "T0 - base", "Acc", "RefR", "Wrong"),
@@ -56,7 +64,7 @@ class Model:
     """A trained model of a finished run."""
 
     row: str
-    """`sft`, `dpo` or `base`."""
+    """`sft`, `dpo`, `dpo-2` (after the second round), ... or `base`."""
     run: str
     folder: Path
     """The stage's folder, with `checkpoint/`."""
@@ -66,6 +74,11 @@ class Model:
     """The folder of its score, if there is one."""
     config: Mapping[str, Any]
     """The run's whole configuration, as `resolved.yaml` has it."""
+
+    @property
+    def kind(self) -> str:
+        """`sft`, `dpo` or `base`."""
+        return self.row.partition("-")[0]
 
 
 def export_model(out: Path, model: Model) -> tuple[bool, dict[str, Any]]:
@@ -146,7 +159,7 @@ def results(scores: Mapping[str, Any] | None, source: str) -> list[Any]:
 
 def tags(model: Model, manifest: Mapping[str, Any]) -> list[str]:
     """Tags of the hub."""
-    trained = {"dpo": ["dpo", "trl"], "sft": ["sft", "trl"]}.get(model.row, [])
+    trained = {"dpo": ["dpo", "trl"], "sft": ["sft", "trl"]}.get(model.kind, [])
     lora = ["lora"] if manifest["config"].get("peft", {}).get("kind") == "lora" else []
     return ["visual-question-answering", "abstention", "refusal", "inbol-recipes", *trained, *lora]
 
@@ -177,9 +190,9 @@ def sections(model: Model, manifest: Mapping[str, Any], scores: Mapping[str, Any
         "left_out": facts(manifests, "ingest", "questions_left_out"),
         "examples": facts(manifests, "sft_data", "examples_by_role"),
         "labels": facts(manifests, "sft_data", "questions_by_label"),
-        "pairs": facts(manifests, "pairs", "pairs_by_role") if model.row == "dpo" else "",
-        "method": method(model.row, config),
-        "settings": settings(manifest, config, model.row),
+        "pairs": facts(manifests, "pairs", "pairs_by_role") if model.kind == "dpo" else "",
+        "method": method(model, config),
+        "settings": settings(manifest, config, model.kind),
         "metrics": [(name, f"{value:.4f}", interval(low, high), n) for name, value, low, high, n in metric_rows(scores)],
         "split": scores["split"] if scores else "",
         "interval": scores["interval"] if scores else "",
@@ -194,28 +207,30 @@ def sections(model: Model, manifest: Mapping[str, Any], scores: Mapping[str, Any
     }
 
 
-def method(row: str, config: Mapping[str, Any]) -> list[str]:
+def method(model: Model, config: Mapping[str, Any]) -> list[str]:
     """A sentence for every training the model went through, with the source of its loss."""
     lines = []
-    if row in ("sft", "dpo"):
+    if model.kind in ("sft", "dpo"):
         name = config["sft_data"]["method"]
         lines.append(SFT.get(name, f"SFT on data of the method `{name}`; docs/recipes.md of the code has its source."))
-    if row == "dpo":
+    if model.kind == "dpo":
         name = config["dpo"]["loss"]
         lines.append(DPO.get(name, f"Preference training with the loss `{name}`; docs/recipes.md of the code has its source."))
         if config["dpo"].get("anchor"):
             lines.append(f"An NLL anchor on the preferred response, factor {config['dpo']['anchor']}.")
+    if model.kind != model.row:
+        lines.append(f"Round {model.row.partition('-')[2]} of preference training, on pairs of its own samples.")
     return lines or ["The base alone: no refusals were taught."]
 
 
-def settings(manifest: Mapping[str, Any], config: Mapping[str, Any], row: str) -> list[tuple[str, Any]]:
+def settings(manifest: Mapping[str, Any], config: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:
     """(key, value) of the settings that decide what was trained: those of the stage, and of the data it was given."""
     parts = {**masked(manifest["config"])}
     if parts.get("peft", {}).get("kind") == "full":
         parts["peft"] = {name: parts["peft"][name] for name in ("kind", "freeze_vision_tower") if name in parts["peft"]}
-    if row != "base":
+    if kind != "base":
         parts |= masked({name: config[name] for name in ("sampling", "boundary", "sft_data")})
-    if row == "dpo":
+    if kind == "dpo":
         parts |= masked({"pairs": config["pairs"], "sft": config["sft"]})
     parts["base"] = {"kind": config["base"]["kind"]}  # its path may be one of a machine
     return sorted((key, value) for key, value in flat(parts) if key.rpartition(".")[2] not in WORK)
