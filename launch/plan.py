@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from inbol.benchmarks.registry import files_of
+from inbol.benchmarks.registry import BENCHMARKS, files_of
 from inbol.config import stages as config
 from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, BenchmarkScoreStage
 from inbol.config.identity import identity
 from inbol.config.published import PUBLISHED
 from inbol.config.run import RunConfig, round_of
+from inbol.config.serving import JudgeStage
 from inbol.config.training import REFERENCE_FREE
 from inbol.probing.estimators.registry import ESTIMATORS, asks_of
 from inbol.probing.estimators.stable_explanations import EXPLAIN
@@ -334,13 +335,23 @@ class _Planner:
             inputs |= {"refusal_logps": self.refusal_logps(system, split), "calibration": self.calibrate(system)}
         # what counts as mistaken decides training targets, not outcomes: recipes that differ in it share their scores
         boundary = replace(run.boundary, mistaken=None)
-        stage = config.ScoreStage(score=run.score, boundary=boundary, row=row, split=split)
+        stage = config.ScoreStage(score=run.score, boundary=boundary, row=row, split=split, judge_decides=run.judge.decides)
+        if run.judge.kind != "rules":  # where it decides, what is unjudged in one row is left out of all: rows stay comparable
+            inputs |= {f"verdicts:{one}": self.judge(one) for one in ("base", *(run.recipe.rows if run.judge.decides else (row,)))}
         return self.node("score", stage, inputs, mark=row)
 
     def benchmark_config(self, name: str) -> BenchmarkConfig:
         """Word noise reads the files of its benchmark, unless it is given its own."""
         given = self.run.benchmark
         return given.get(name) or given.get(files_of(name)) or BenchmarkConfig()
+
+    def judge(self, row: str, benchmark: str = "", inputs: Mapping[str, Node] | None = None) -> Node:
+        """The judge's verdicts on the responses of a row's system, or those to a benchmark in `inputs`."""
+        run, split = self.run, "test" if benchmark else self.run.eval_split
+        row = row if benchmark else {"threshold": "base"}.get(row, self.system(row))
+        inputs = inputs or {**self.questions(), "predictions": self.predict(row, split)}
+        stage = JudgeStage(judge=run.judge, split=split, benchmark=benchmark, bootstrap=run.score.bootstrap, seed=run.score.seed)
+        return self.node("judge", stage, inputs, mark=f"{benchmark},{row}".lstrip(","))
 
     def benchmark_data(self, name: str) -> Node:
         run, own = self.run, self.benchmark_config(name)
@@ -375,6 +386,9 @@ class _Planner:
         inputs = {"data": self.benchmark_data(name), "predictions": self.benchmark_predict(name, row)}
         if row == "threshold":
             inputs["threshold"] = self.score(row)
+        if self.run.judge.kind != "rules" and hasattr(BENCHMARKS[name], "judged"):
+            inputs["verdicts"] = self.judge(row, name, dict(inputs))
+            stage = replace(stage, judge_decides=self.run.judge.decides)
         return self.node("benchmark_score", stage, inputs, mark=f"{name},{row}")
 
 
