@@ -24,14 +24,20 @@ from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
 from inbol.stages.registry import STAGES
 from inbol.text.refusals import LEADING
-from launch.outside import checkpoint_identity, folder_files, folder_identity, published_identity, rule_identity, shards_identity
+from launch.outside import (
+    benchmark_identity,
+    checkpoint_identity,
+    folder_files,
+    folder_identity,
+    published_identity,
+    rule_identity,
+    shards_identity,
+)
 from launch.rows import calibrated_row, labels
 
 FRESH = 10
 """Samples per question of the evaluated split that only grade the confidence."""
 ALIGN = ("align-train", "align-val")
-DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt")
-"""Of a benchmark's files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,12 +396,6 @@ class _Planner:
             inputs["verdicts"] = self.judge(row, name, dict(inputs))
             stage = replace(stage, judge_decides=self.run.judge.decides)
         return self.node("benchmark_score", stage, inputs, mark=f"{name},{row}")
-
-
-def benchmark_identity(folder: Path) -> dict[str, str]:
-    """What of a benchmark's folder counts: as `folder_identity`, with every file as annotation whose name ends as those of data do."""
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in DATA_SUFFIXES and path.is_file()]
-    return folder_identity(folder, *(path.relative_to(folder).as_posix() for path in found))
 
 
 def _round(number: int) -> str:
