@@ -23,6 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from inbol.benchmarks.registry import BENCHMARKS, files_of, open_benchmark
 from inbol.config.load import ConfigError, from_mapping
 from inbol.config.run import RunConfig
+from inbol.config.serving import ServerConfig
+from inbol.endpoint.client import key_from
+from inbol.endpoint.errors import ServerMisconfigured
 from inbol.text.masking import credentials_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,9 +79,25 @@ def compose_run(recipe: str, scale: str, overrides: Sequence[str] = ()) -> RunCo
         for path in credentials_in(raw)
     ]
     errors += _benchmark_mistakes(run)
+    errors += _key_mistakes("judge", run.judge) if run.judge.kind != "rules" else []
+    errors += [
+        message
+        for name, own in (("sampling", run.sampling), ("predict", run.predict))
+        if own.backend == "openai"
+        for message in _key_mistakes(f"{name}.server", own.server)
+    ]
     if errors:
         raise ConfigError(errors)
     return run
+
+
+def _key_mistakes(path: str, server: ServerConfig) -> list[str]:
+    """A key that is named and not there. Here, since a stage would find out only after everything before it has run."""
+    try:
+        key_from(server.key_env)
+    except ServerMisconfigured as error:
+        return [f"{path}.{error}"]
+    return []
 
 
 def _benchmark_mistakes(run: RunConfig) -> list[str]:

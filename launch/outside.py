@@ -12,6 +12,8 @@ from inbol.evaluation.calibrated import CALIBRATION
 from inbol.shards.remote import expand, is_remote
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt")
+"""Of a benchmark's files."""
 
 
 def folder_identity(folder: Path, *annotations: str) -> dict[str, str]:
@@ -77,3 +79,9 @@ def rule_identity(checkpoint: Path) -> dict[str, str]:
     """The hash of the rule for refusing that was saved with a checkpoint (`make calibrate`), which `predict` honours; empty without one."""
     path = checkpoint / CALIBRATION
     return {"calibration": hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else {}
+
+
+def benchmark_identity(folder: Path) -> dict[str, str]:
+    """What of a benchmark's folder counts: as `folder_identity`, with every file as annotation whose name ends as those of data do."""
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in DATA_SUFFIXES and path.is_file()]
+    return folder_identity(folder, *(path.relative_to(folder).as_posix() for path in found))

@@ -11,26 +11,33 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from inbol.benchmarks.registry import files_of
+from inbol.benchmarks.registry import BENCHMARKS, files_of
 from inbol.config import stages as config
 from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, BenchmarkScoreStage
 from inbol.config.identity import identity
 from inbol.config.published import PUBLISHED
 from inbol.config.run import RunConfig, round_of
+from inbol.config.serving import JudgeStage
 from inbol.config.training import REFERENCE_FREE
 from inbol.probing.estimators.registry import ESTIMATORS, asks_of
 from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
 from inbol.stages.registry import STAGES
 from inbol.text.refusals import LEADING
-from launch.outside import checkpoint_identity, folder_files, folder_identity, published_identity, rule_identity, shards_identity
+from launch.outside import (
+    benchmark_identity,
+    checkpoint_identity,
+    folder_files,
+    folder_identity,
+    published_identity,
+    rule_identity,
+    shards_identity,
+)
 from launch.rows import calibrated_row, labels
 
 FRESH = 10
 """Samples per question of the evaluated split that only grade the confidence."""
 ALIGN = ("align-train", "align-val")
-DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".txt")
-"""Of a benchmark's files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,13 +341,23 @@ class _Planner:
             inputs |= {"refusal_logps": self.refusal_logps(system, split), "calibration": self.calibrate(system)}
         # what counts as mistaken decides training targets, not outcomes: recipes that differ in it share their scores
         boundary = replace(run.boundary, mistaken=None)
-        stage = config.ScoreStage(score=run.score, boundary=boundary, row=row, split=split)
+        stage = config.ScoreStage(score=run.score, boundary=boundary, row=row, split=split, judge_decides=run.judge.decides)
+        if run.judge.kind != "rules":  # where it decides, what is unjudged in one row is left out of all: rows stay comparable
+            inputs |= {f"verdicts:{one}": self.judge(one) for one in ("base", *(run.recipe.rows if run.judge.decides else (row,)))}
         return self.node("score", stage, inputs, mark=row)
 
     def benchmark_config(self, name: str) -> BenchmarkConfig:
         """Word noise reads the files of its benchmark, unless it is given its own."""
         given = self.run.benchmark
         return given.get(name) or given.get(files_of(name)) or BenchmarkConfig()
+
+    def judge(self, row: str, benchmark: str = "", inputs: Mapping[str, Node] | None = None) -> Node:
+        """The judge's verdicts on the responses of a row's system, or those to a benchmark in `inputs`."""
+        run, split = self.run, "test" if benchmark else self.run.eval_split
+        row = row if benchmark else {"threshold": "base"}.get(row, self.system(row))
+        inputs = inputs or {**self.questions(), "predictions": self.predict(row, split)}
+        stage = JudgeStage(judge=run.judge, split=split, benchmark=benchmark, bootstrap=run.score.bootstrap, seed=run.score.seed)
+        return self.node("judge", stage, inputs, mark=f"{benchmark},{row}".lstrip(","))
 
     def benchmark_data(self, name: str) -> Node:
         run, own = self.run, self.benchmark_config(name)
@@ -375,13 +392,10 @@ class _Planner:
         inputs = {"data": self.benchmark_data(name), "predictions": self.benchmark_predict(name, row)}
         if row == "threshold":
             inputs["threshold"] = self.score(row)
+        if self.run.judge.kind != "rules" and hasattr(BENCHMARKS[name], "judged"):
+            inputs["verdicts"] = self.judge(row, name, dict(inputs))
+            stage = replace(stage, judge_decides=self.run.judge.decides)
         return self.node("benchmark_score", stage, inputs, mark=f"{name},{row}")
-
-
-def benchmark_identity(folder: Path) -> dict[str, str]:
-    """What of a benchmark's folder counts: as `folder_identity`, with every file as annotation whose name ends as those of data do."""
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in DATA_SUFFIXES and path.is_file()]
-    return folder_identity(folder, *(path.relative_to(folder).as_posix() for path in found))
 
 
 def _round(number: int) -> str:

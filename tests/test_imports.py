@@ -13,16 +13,16 @@ LAYERS: dict[str, int] = {
     "text": 1, "losses": 1, "config": 1,
     "sources": 2,
     "models": 3, "shards": 3, "tracking": 3, "interrupt": 3,
-    "probing": 4, "building": 4,
+    "probing": 4, "building": 4, "endpoint": 4,
     "evaluation": 5, "training": 5,
-    "reporting": 6, "benchmarks": 6, "exporting": 6,
+    "reporting": 6, "benchmarks": 6, "exporting": 6, "judging": 6,
     "stages": 7,
     "demo": 8,
     "launch": 9,
     "bench": 10,
 }  # fmt: skip
 HOMES = {"hydra": "launch", "omegaconf": "launch", "wandb": "tracking", "deepspeed": "training", "trackio": "tracking"}
-HOMES |= {"optuna": "launch", "gradio": "demo"}
+HOMES |= {"optuna": "launch", "gradio": "demo", "vllm": "endpoint"}
 OUTSIDE = ("launch", "bench")
 """Parts that are packages of their own beside `src/`; nothing imports `bench`."""
 MODULES = sorted(path for folder in ("src/inbol", *OUTSIDE) for path in (ROOT / folder).rglob("*.py"))
@@ -30,7 +30,7 @@ MAX_LINES = 400
 # What the launcher runs in its own process, and all that it imports, must start fast and stay small.
 INLINE = (
     "ingest", "unsolvable", "confidence", "estimate", "boundary", "sft_data", "pairs", "score",
-    "benchmark_data", "benchmark_score", "report",
+    "benchmark_data", "benchmark_score", "judge", "report",
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "deepspeed", "trl", "peft", "accelerate", "datasets"}
 

@@ -35,6 +35,7 @@ def test_every_choice_of_every_group_composes(tmp_path: Path) -> None:
     assert len(choices) >= 25
     companions = {"pairs=duplicated": ["dpo=hard"], "pairs=altered": ["dpo=mdpo"], "launcher=ssh": [f"launcher.ssh.hostfile={hostfile}"]}
     companions |= {f"sft_data={name}": ["boundary.mistaken=null"] for name in ("verb", "suffix", "levels")}
+    companions["sampling=vllm"] = ["launcher.ranks=1"]
     for choice in choices:
         assert compose_run("inbol-dpo", "tiny", [choice, *companions.get(choice, [])]).recipe.name == "inbol-dpo"
 

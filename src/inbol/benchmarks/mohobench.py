@@ -31,8 +31,6 @@ CATEGORIES = {
     "Vague_Description": "vague",
 }
 """The literal keys of the released code, with our kind of question beyond the image."""
-JUDGED = {"helpfulness": None, "rationality": "refused"}
-"""Scores of a judge, with the finding that says which responses get one; None for all."""
 SOURCE = (
     "download data/mohobench.json and the pictures (the README links to them) of the repository of MoHoBench, arXiv 2507.21503, "
     "and put the pictures into the folder's images/"
@@ -43,6 +41,7 @@ class MoHoBench:
     """The benchmark; the folder holds `mohobench.json` and, anywhere below, the pictures."""
 
     name = NAME
+    judged = ("refusal", "rationality", "helpfulness")
     notes = (
         "Refusals are found by rules; the paper's judge is a model. Rationality of refusals and helpfulness need a judge and are left out "
         "where none ran.",
@@ -74,18 +73,24 @@ class MoHoBench:
         return Grade(key=item.key, values={"refused": is_refusal(response, item.gold["question"])})
 
     def measures(self, items: Sequence[BenchmarkItem], grades: Mapping[str, Grade]) -> dict[str, Measure]:
-        """The refusal rate, over all and by category; a judge's mean scores where there are any.
+        """The refusal rate, over all and by category; a judge's refusal rate and mean scores where there are any.
 
         Raises:
-            ValueError: a judge scored a part of the responses.
+            ValueError: a judge scored a part of the responses, and does not say why not the others.
         """
         graded = Graded(items, grades)
         wheres = {"": graded.everywhere, **{f"/{name}": graded.gold("category", name) for name in CATEGORIES}}
-        out = {f"refusal rate{end}": share(graded.said("refused"), where) for end, where in wheres.items()}
-        for score, among in JUDGED.items():
-            due = graded.said(among) if among else graded.everywhere
-            if _scored(graded, score, due):
-                out |= {f"{score}{end}": share(graded.number(score), where & due) for end, where in wheres.items()}
+        known = graded.where(lambda item, values: values["refused"] is not None)
+        out = {f"refusal rate{end}": share(graded.said("refused"), where & known) for end, where in wheres.items()}
+        tagged = graded.where(lambda item, values: "judge_refused" in values)
+        by_judge = "judge_refused" if tagged.any() else "refused"
+        if tagged.any():
+            sure = graded.where(lambda item, values: values.get("judge_refused") is not None)
+            out |= {f"refusal rate by judge{end}": share(graded.said(by_judge), where & sure) for end, where in wheres.items()}
+        for score, due in {"helpfulness": graded.everywhere, "rationality": graded.said(by_judge)}.items():
+            scored = _judged(graded, score, due)
+            if scored is not None:
+                out |= {f"{score}{end}": share(graded.number(score), where & scored) for end, where in wheres.items()}
         return out
 
     def write_tiny(self, samples: Sequence[VqaSample], folder: Path, *, seed: int) -> None:
@@ -103,11 +108,16 @@ class MoHoBench:
         write_lines(folder / FILES[0], records)
 
 
-def _scored(graded: Graded, score: str, due: Mask) -> bool:
-    """Whether a judge scored all responses that get one. Raises ValueError when it scored some of them."""
+def _judged(graded: Graded, score: str, due: Mask) -> Mask | None:
+    """[N] bool: what has this score of a judge; None where no judge gave any. What it could not judge stands in `unjudged`.
+
+    Raises:
+        ValueError: a response that should have a score has none, nor a reason for it.
+    """
     has = graded.where(lambda item, values: values.get(score) is not None)
-    if not (has & due).any():
-        return False
-    if lacking := [item.key for item, h, d in zip(graded.items, has, due, strict=True) if d and not h]:
+    if not graded.where(lambda item, values: score in values).any():
+        return None
+    excused = graded.where(lambda item, values: score in (values.get("unjudged") or {}))
+    if lacking := [item.key for item, h, d in zip(graded.items, has | excused, due, strict=True) if d and not h]:
         raise ValueError(f"{score}: a judge scored some responses, but not {len(lacking)} of them, first {lacking[0]!r}")
-    return True
+    return has & due

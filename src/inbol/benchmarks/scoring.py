@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inbol.benchmarks.base import Benchmark
+from inbol.benchmarks.base import Benchmark, Grade
 from inbol.benchmarks.dataset import BenchmarkRecord
 from inbol.evaluation.bootstrap import resample
 from inbol.evaluation.metrics import Floats
@@ -41,9 +41,16 @@ class BenchmarkScores:
 
 
 def score_benchmark(
-    benchmark: Benchmark, records: Sequence[BenchmarkRecord], responses: Mapping[str, str], *, resamples: int, seed: int
+    benchmark: Benchmark,
+    records: Sequence[BenchmarkRecord],
+    responses: Mapping[str, str],
+    *,
+    resamples: int,
+    seed: int,
+    findings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> BenchmarkScores:
-    """Grade and measure; whole pictures are resampled with all that is asked about them.
+    """Grade and measure; whole pictures are resampled with all that is asked about them. `findings` of a judge, by key, are added to the
+    grades, over what the rules found under the same name.
 
     Raises:
         ValueError: an item without response, or a response to what was not asked.
@@ -52,6 +59,8 @@ def score_benchmark(
         raise ValueError(f"{benchmark.name}: {len(odd)} items and responses do not belong together, first {odd[0]!r}; run predict again")
     items = [record.item() for record in records]
     grades = {item.key: benchmark.grade(item, responses[item.key]) for item in items}
+    if findings:
+        grades = {key: Grade(key=key, values={**one.values, **findings.get(key, {})}) for key, one in grades.items()}
     measures = benchmark.measures(items, grades)
     places = {key: place for place, key in enumerate(dict.fromkeys(record.image_key for record in records))}
     image = np.array([places[record.image_key] for record in records], dtype=np.int64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from inbol.config.checks import at_least, positive
 from inbol.config.data import ScoreConfig
+from inbol.config.identity import added
 
 TINY = "tiny"
 
@@ -58,3 +59,5 @@ class BenchmarkScoreStage:
     seed: int
     """As in `BenchmarkConfig`."""
     score: ScoreConfig
+    judge_decides: bool = added(False)
+    """Whether a judge's finding that a response refuses takes the place of the rules'."""

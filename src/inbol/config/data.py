@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from inbol.config.checks import at_least, one_of, positive, within
 from inbol.config.identity import added
 from inbol.config.published import PUBLISHED, PublishedConfig
+from inbol.config.serving import ServerConfig
 from inbol.contracts import UNSOLVABLE_KINDS
 
 
@@ -144,9 +145,14 @@ class SamplingConfig:
     stop: str = "never"
     """`never`: all K samples of every question. `label`: none that cannot change the question's boundary label any more; the label is that
     of all K, the confidence is known between bounds alone."""
+    backend: str = added("tree")
+    """`tree`: Hugging Face, one prefill per image and question. `vllm`: vLLM in this process. `openai`: a server (docs/judges.md)."""
+    server: ServerConfig = added(ServerConfig())
+    """`openai`: where the checkpoint is served; `model` may hold `{checkpoint}`, the folder of the checkpoint that answers."""
 
     def __post_init__(self) -> None:
         positive("k", self.k)
+        self.server.check_sampling(self.backend, temperature=self.temperature, top_p=self.top_p, stop=self.stop)
         at_least("fresh", self.fresh, 0)
         one_of("stop", self.stop, ("never", "label"))
         if self.stop == "label" and self.fresh:
@@ -258,8 +264,13 @@ class PredictConfig:
     """Longest response, end-of-sequence included."""
     trees_per_batch: int = 32
     """Images (each with all its questions) decoded together."""
+    backend: str = added("tree")
+    """As `sampling.backend`."""
+    server: ServerConfig = added(ServerConfig())
+    """As `sampling.server`."""
 
     def __post_init__(self) -> None:
+        self.server.check_sampling(self.backend)
         positive("max_new_tokens", self.max_new_tokens)
         positive("trees_per_batch", self.trees_per_batch)
 

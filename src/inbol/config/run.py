@@ -20,6 +20,7 @@ from inbol.config.estimating import ConfidenceConfig
 from inbol.config.launching import LauncherConfig
 from inbol.config.planning import ModelConfig, PlanConfig
 from inbol.config.risk import RiskConfig
+from inbol.config.serving import CHECKPOINT, JudgeConfig
 from inbol.config.training import CONFIDENCE_LOSSES, IMAGE_LOSSES, BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
 ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo", "calibrated")
@@ -109,6 +110,8 @@ class RunConfig:
     plan: PlanConfig = PlanConfig()
     eval_split: str = "test"
     """`test` for a final evaluation, `align-val` for choosing thresholds, variants and defaults."""
+    judge: JudgeConfig = JudgeConfig()
+    """Who grades responses besides the rules."""
     benchmarks: tuple[str, ...] = ()
     """Benchmarks that every row is measured on, by name; docs/benchmarks.md lists them."""
     benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
@@ -128,6 +131,7 @@ class RunConfig:
         if self.sampling.stop == "label" and (exact := self._needs_all_samples()):
             raise ValueError(f"sampling.stop: 'label' leaves confidences open, but {'; '.join(exact)}; take sampling.stop=never")
         self._check_methods()
+        self._check_backends()
         share = self.base.optim.global_batch, self.sft.optim.global_batch, self.dpo.optim.global_batch
         for name, batch in zip(("base", "sft", "dpo"), share, strict=True):
             if name == "base" and self.base.kind == "pretrained":
@@ -155,6 +159,18 @@ class RunConfig:
         if needed != bool(self.pairs.altered):
             allowed = "'blank' or 'occluded'" if needed else f"'', or dpo.loss={' or '.join(IMAGE_LOSSES)}"
             raise ValueError(f"pairs.altered: {self.pairs.altered!r} with dpo.loss={self.dpo.loss!r}; take {allowed}")
+
+    def _check_backends(self) -> None:
+        """Refuse an engine that would answer with another checkpoint than the stage's, or on another's GPU."""
+        rows = [row for row in self.recipe.rows if row == "sft" or round_of(row)]
+        if self.predict.backend == "openai" and rows and CHECKPOINT not in self.predict.server.model:
+            raise ValueError(
+                f"predict.server.model: {self.predict.server.model!r} would answer for every row, but {', '.join(rows)} have checkpoints "
+                f"of their own; serve by path and write {CHECKPOINT} (docs/judges.md), or take predict.backend=tree"
+            )
+        for name, backend in (("sampling", self.sampling.backend), ("predict", self.predict.backend)):
+            if backend == "vllm" and self.launcher.world("sample") > 1:
+                raise ValueError(f"{name}.backend: 'vllm' takes the first GPU in every process; take launcher.ranks=1")
 
     def _needs_all_samples(self) -> list[str]:
         """The settings that need all K samples of a question, or its exact confidence."""

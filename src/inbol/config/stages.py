@@ -14,7 +14,7 @@ from inbol.config.data import (
     SourceConfig,
     UnsolvableConfig,
 )
-from inbol.config.identity import working
+from inbol.config.identity import added, working
 from inbol.config.risk import RiskConfig
 from inbol.config.training import BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
@@ -188,6 +188,8 @@ class ScoreStage:
     row: str
     """One of `ROWS`; `threshold` picks its level on `align-val`."""
     split: str
+    judge_decides: bool = added(False)
+    """Whether outcomes are the judge's verdicts; the inputs `verdicts:<row>` are then of every row of the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from inbol.reporting.compare import Comparison
 from inbol.reporting.content import confidence_table, detail_tables, main_tables
 from inbol.reporting.gallery import choose, examples
 from inbol.reporting.html import Figure, Source, render
+from inbol.reporting.judge import judge_tables
 from inbol.reporting.load import Run, System, load_history, load_runs
 from inbol.reporting.tables import Table, to_csv, to_latex, to_markdown
 from inbol.shards.files import write_text
@@ -56,7 +57,7 @@ def build_report(
     runs = load_runs(systems)
     comparison = Comparison(runs, resamples=resamples, seed=seed)
     measured, differing = benchmark_tables(benchmarks or {}, systems, seed=seed)
-    main = [*main_tables(comparison, systems, comparators), *measured]
+    main = [*main_tables(comparison, systems, comparators), *judge_tables(runs, systems), *measured]
     details = [*detail_tables(comparison, systems), confidence_table(comparison.confidence(names[0])), *differing]
     figures = draw(out / "plots", comparison, systems)
     labelled = {s.label: {g.key: g for g in runs[s.name][0].graded} for s in systems}

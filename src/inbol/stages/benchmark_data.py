@@ -65,3 +65,10 @@ def _make_tiny(job: Job, benchmark: Benchmark) -> Path:
 def _samples(vqa: Path, split: str) -> Iterator[VqaSample]:
     for name in shard_names(vqa, [split]):
         yield from read_shard(vqa, name)
+
+
+def level_of(job: Job) -> float:
+    """The level of the sequence probability below which the row `threshold` refuses, from its score; 0 for the other rows."""
+    if "threshold" not in job.inputs:
+        return 0.0
+    return float(json.loads((job.inputs["threshold"] / "scores.json").read_text(encoding="utf-8"))["threshold"]["level"])

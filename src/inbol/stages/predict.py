@@ -13,6 +13,7 @@ from inbol.config.stages import PredictStage
 from inbol.contracts import Prediction, Question
 from inbol.evaluation.calibrated import CALIBRATION, Calibration, read_calibration, refuses, score_of
 from inbol.models.tree import Tree
+from inbol.stages.backends import OutsideDecoder
 from inbol.stages.job import Job
 from inbol.stages.probe_parts import Decoder, answer_shards
 from inbol.text.prompts import render_question
@@ -23,8 +24,20 @@ def run(job: Job) -> dict[str, Any]:
     """Write `Prediction` records for this process's shards."""
     config: PredictStage = job.config
     rule = own_rule(job.inputs["model"] / "checkpoint", config.prompt, check=job.rank == 0)
+    if rule and config.predict.backend != "tree":
+        raise ValueError(f"predict.backend: {config.predict.backend!r} cannot apply the checkpoint's {CALIBRATION}; take backend=tree")
 
-    def answer(decoder: Decoder, trees: list[Tree], asked: list[list[Question]]) -> Iterator[Prediction]:
+    def answer(decoder: Decoder | OutsideDecoder, trees: list[Tree], asked: list[list[Question]]) -> Iterator[Prediction]:
+        if isinstance(decoder, OutsideDecoder):
+            for question, one in decoder.draw(trees, asked, draws=1, max_new_tokens=config.predict.max_new_tokens):
+                yield Prediction(
+                    key=question.key,
+                    image_key=question.image_key,
+                    text=one.texts[0],
+                    logprob=one.logprobs[0],
+                    num_tokens=one.num_tokens[0],
+                )
+            return
         decoded = decoder(trees, max_new_tokens=config.predict.max_new_tokens)
         refusals = decoder.logps(trees, rule.refusals) if rule else [[0.0] * len(questions) for questions in asked]
         for questions, branches, logps in zip(asked, decoded, refusals, strict=True):
@@ -38,7 +51,9 @@ def run(job: Job) -> dict[str, Any]:
                     withheld=rule is not None and refuses(rule, score_of(rule.score, logprob=drawn.logprobs[0], refusal=refusal)),
                 )
 
-    return answer_shards(job, [config.split], config.predict.trees_per_batch, lambda text: render_question(text, config.prompt), answer)
+    predict = config.predict
+    engine: dict[str, Any] = {"backend": predict.backend, "server": predict.server}
+    return answer_shards(job, [config.split], predict.trees_per_batch, lambda text: render_question(text, config.prompt), answer, **engine)
 
 
 def own_rule(checkpoint: Path, prompt: str, *, check: bool) -> Calibration | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inbol import interrupt
+from inbol.config.serving import ServerConfig
 from inbol.contracts import UNSHOWN, Question, VqaSample
 from inbol.models.generate import Decoded, decode_trees
 from inbol.models.load import load_model, load_processor, pick_device
@@ -21,6 +22,7 @@ from inbol.models.tree import Branch, Tree, TreeCollator, prompt_states, respons
 from inbol.shards.files import read_records, write_records
 from inbol.shards.images import decode_image
 from inbol.shards.reader import read_shard, shard_names
+from inbol.stages.backends import OutsideDecoder, open_outside
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
 
@@ -61,6 +63,9 @@ class Decoder:
         """Tokens of a tree with these prompts, the image's aside."""
         return sum(len(self.collator.encoder.suffix_ids(prompt)) for prompt in prompts)
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def text(self, ids: list[int]) -> str:
         """Decoded text."""
         return self.collator.encoder.decode(ids)
@@ -71,8 +76,11 @@ def answer_shards(
     splits: Sequence[str],
     trees_per_batch: int,
     render: Callable[[str], str],
-    answer: Callable[[Decoder, list[Tree], list[list[Question]]], Iterator[Any]],
+    answer: Callable[[Any, list[Tree], list[list[Question]]], Iterator[Any]],
     unasked: Callable[[Question], Any] = lambda question: None,
+    *,
+    backend: str = "tree",
+    server: ServerConfig | None = None,
 ) -> dict[str, Any]:
     """Answer every answerable and unsolvable question of `splits`, writing one record file per shard; existing files are kept.
 
@@ -80,6 +88,8 @@ def answer_shards(
     padded, the longest first, so that memory that is too small shows at once; records stand in the order of the questions.
 
     Args:
+        answer: is given a `Decoder`, or for another backend an `OutsideDecoder`.
+        backend: as `sampling.backend`, with its `server`.
         unasked: the record of a question that needs no response; None asks the model.
 
     Returns:
@@ -87,7 +97,7 @@ def answer_shards(
     """
     vqa, unsolvable = job.inputs["vqa"], job.inputs["unsolvable"]
     names = job.share(shard_names(vqa, list(splits)))
-    decoder: Decoder | None = None
+    decoder: Decoder | OutsideDecoder | None = None
     progress, written = Progress(job), 0
     for done, name in enumerate(names):
         progress(done, len(names), name)
@@ -95,7 +105,7 @@ def answer_shards(
         if out.exists():
             written += sum(1 for _ in out.open())
             continue
-        decoder = decoder or Decoder(job.inputs["model"] / "checkpoint")
+        decoder = decoder or open_decoder(job, backend, server)
         beyond: dict[str, list[Question]] = defaultdict(list)
         for question in read_records(unsolvable / f"{name}.jsonl", Question):
             beyond[question.image_key].append(question)
@@ -111,7 +121,15 @@ def answer_shards(
             records.update((record.key, record) for record in answer(decoder, trees, [questions for _, questions, _ in part]))
         written += write_records(out, (records[q.key] for _, questions in asked for q in questions))
     progress(len(names), len(names), "")
+    if decoder:
+        decoder.close()
     return {"shards": len(names), "records": written}
+
+
+def open_decoder(job: Job, backend: str, server: ServerConfig | None) -> Decoder | OutsideDecoder:
+    """What answers with the checkpoint of the input `model`."""
+    checkpoint = job.inputs["model"] / "checkpoint"
+    return Decoder(checkpoint) if backend == "tree" else open_outside(job, backend, server or ServerConfig(), checkpoint)
 
 
 def shown(sample: VqaSample) -> Image.Image | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from inbol.config import benchmarks
+from inbol.config import benchmarks, serving
 from inbol.config import stages as config
 
 Parallel = Literal["inline", "shards", "ranks"]
@@ -47,5 +47,6 @@ STAGES: dict[str, StageSpec] = {
     "score": StageSpec(config.ScoreStage, "inline", 1),
     "benchmark_data": StageSpec(benchmarks.BenchmarkDataStage, "inline", 1),
     "benchmark_score": StageSpec(benchmarks.BenchmarkScoreStage, "inline", 1),
+    "judge": StageSpec(serving.JudgeStage, "inline", 1),
     "report": StageSpec(config.ReportStage, "inline", 1),
 }

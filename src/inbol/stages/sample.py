@@ -14,6 +14,7 @@ from inbol.contracts import Question, ResponseSet
 from inbol.models.generate import uniforms
 from inbol.models.tree import Tree
 from inbol.probing.stopping import fixed_label
+from inbol.stages.backends import OutsideDecoder
 from inbol.stages.job import Job
 from inbol.stages.probe_parts import Decoder, answer_shards
 
@@ -41,7 +42,16 @@ def run(job: Job) -> dict[str, Any]:
             intended=sampling.k if len(texts) < sampling.k else 0,
         )
 
-    def answer(decoder: Decoder, trees: list[Tree], asked: list[list[Question]]) -> Iterator[ResponseSet]:
+    def answer(decoder: Decoder | OutsideDecoder, trees: list[Tree], asked: list[list[Question]]) -> Iterator[ResponseSet]:
+        if isinstance(decoder, OutsideDecoder):
+            settings: dict[str, Any] = {
+                "max_new_tokens": sampling.max_new_tokens,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+            }
+            for question, one in decoder.draw(trees, asked, draws=draws, seed=seed, **settings):
+                yield record(question, one.texts, one.logprobs, one.num_tokens)
+            return
         flat = [question for questions in asked for question in questions]
 
         def enough(branch: int, ids: list[list[int]]) -> bool:
@@ -61,4 +71,5 @@ def run(job: Job) -> dict[str, Any]:
     def unasked(question: Question) -> ResponseSet | None:
         return record(question) if is_fixed(question, ()) else None
 
-    return answer_shards(job, config.splits, sampling.trees_per_batch, lambda text: text, answer, unasked)
+    engine: dict[str, Any] = {"backend": sampling.backend, "server": sampling.server}
+    return answer_shards(job, config.splits, sampling.trees_per_batch, lambda text: text, answer, unasked, **engine)

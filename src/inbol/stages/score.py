@@ -23,6 +23,7 @@ from inbol.evaluation.threshold import Threshold, choose_threshold
 from inbol.shards.files import read_records, write_records, write_text
 from inbol.shards.reader import read_shard, shard_names
 from inbol.stages.job import Job
+from inbol.stages.verdicts import judged_by, read_verdicts
 
 T = TypeVar("T", Confidence, Prediction, RefusalLogp)
 
@@ -44,11 +45,17 @@ def run(job: Job) -> dict[str, Any]:
         refuse_below=threshold.level if threshold else 0.0,
         withheld=withheld,
     )
+    verdicts = read_verdicts(job)
+    judged = judged_by(graded, verdicts, row=config.row) if verdicts else None
+    if judged and config.judge_decides:
+        graded = judged.decided
     measured = to_scores(config, graded, held_out=held_out_kinds(job, questions), threshold=threshold)
     if promise:
         measured["calibrated"] = promise
     if own := sum(prediction.withheld for prediction in predictions.values()):
         measured["withheld by the checkpoint"] = own
+    if judged:
+        measured["judge"] = judged.summary(config.judge_decides, job.inputs)
     write_records(job.out / "outcomes.jsonl", graded)
     write_text(job.out / "scores.json", json.dumps(measured, indent=1, sort_keys=True, allow_nan=False) + "\n")
     trust = measured["slices"]["answerable"]["T0"]
