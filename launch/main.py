@@ -30,6 +30,7 @@ from launch.plan import Node, plan
 from launch.points import run_report
 from launch.runs import freeze, link, new_folder
 from launch.sweep import run_sweep
+from launch.sync import sync
 from launch.table import run_table
 
 
@@ -216,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("overrides", nargs="*", metavar="key=value[,value]", help="several values make an axis of the grid")
     sweep.set_defaults(run=run_sweep)
     sweep_report = commands.add_parser("sweep-report", help="table and plot of a sweep, as far as it is")
-    sweep_report.add_argument("--run", default="", help="its folder's name in runs/; the newest without it")
+    sweep_report.add_argument("--run", dest="folder", default="", help="its folder's name in runs/; the newest without it")
     sweep_report.set_defaults(run=run_report)
     about = {"status": "show the jobs of a run", "cancel": "cancel the jobs of a run", "logs": "follow what the jobs of a run write"}
     for name, text in about.items():
@@ -224,6 +225,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--run", dest="folder", default="", help="its folder or name; the newest that was submitted without it")
         command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the run folders are")
         command.set_defaults(run=lambda args, name=name: chain.command(name, args.runs_dir, args.folder))
+    sent = commands.add_parser("sync", help="send the offline W&B runs of a run's stages")
+    sent.add_argument("--run", dest="folder", default="", help="its folder's name in runs/; the newest without it")
+    sent.add_argument("--runs-dir", default="runs", help="where the run folders are")
+    sent.add_argument("--dry", action="store_true", help="only list them")
+    sent.set_defaults(run=sync)
     rule = commands.add_parser("calibrate", help="give a checkpoint a threshold from which on it refuses, for a risk that is promised")
     rule.add_argument("--checkpoint", default="", help="its folder")
     rule.add_argument("--risk", type=_optional(float), help="level of the risk; risk.level without it")

@@ -129,7 +129,7 @@ def run_report(args: argparse.Namespace) -> int:
     """The command `sweep-report`. Raises ConfigError for a folder that is no sweep's."""
     runs = Path("runs")
     found = [path.parent for path in runs.glob(f"*/{POINTS}")]
-    folder = runs / args.run if args.run else max(found, key=lambda path: path.stat().st_mtime, default=runs)
+    folder = runs / args.folder if args.folder else max(found, key=lambda path: path.stat().st_mtime, default=runs)
     if not (folder / POINTS).is_file():
         raise ConfigError([f"{folder}: holds no {POINTS}; name a run folder of make sweep with RUN=..."])
     return report(folder, Screen(None))

@@ -36,6 +36,9 @@ class Tracker(Protocol):
     def summary(self, values: Mapping[str, Any]) -> None:
         """Final values of the run, shown beside its name."""
 
+    def artifact(self, name: str, folder: Path, facts: Mapping[str, Any]) -> None:
+        """A model that lies in `folder`, by reference: where it is and what it is made of, none of its bytes."""
+
     def finish(self) -> None:
         """Flush and close; nothing may be logged afterwards."""
 
@@ -53,6 +56,9 @@ class NullTracker:
         """See `Tracker`."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
+        """See `Tracker`."""
+
+    def artifact(self, name: str, folder: Path, facts: Mapping[str, Any]) -> None:
         """See `Tracker`."""
 
     def finish(self) -> None:
@@ -103,6 +109,12 @@ class WandbTracker:
         """See `Tracker`."""
         self._run.summary.update(masked(values))
 
+    def artifact(self, name: str, folder: Path, facts: Mapping[str, Any]) -> None:
+        """See `Tracker`."""
+        artifact = self._wandb.Artifact(name, type="model", metadata=masked(dict(facts)))
+        artifact.add_reference(folder.resolve().as_uri(), checksum=False)  # the facts have the sha256 of every file
+        self._run.log_artifact(artifact)
+
     def finish(self) -> None:
         """See `Tracker`."""
         self._run.finish()
@@ -135,6 +147,10 @@ class TrackioTracker:
     def summary(self, values: Mapping[str, Any]) -> None:
         """See `Tracker`. trackio has no summary: the values become `summary/<name>` at the last step."""
         self._run.log({f"summary/{key}": value for key, value in masked(values).items()}, step=self._step)
+
+    def artifact(self, name: str, folder: Path, facts: Mapping[str, Any]) -> None:
+        """See `Tracker`. A text, `artifact/<name>`."""
+        self._run.log({f"artifact/{name}": _code_block({"folder": str(folder), **masked(dict(facts))})}, step=self._step)
 
     def finish(self) -> None:
         """See `Tracker`."""
@@ -178,6 +194,10 @@ class TensorboardTracker:
             if isinstance(value, numbers.Real):
                 self._writer.add_scalar(f"summary/{name}", float(value), self._step)
         self._writer.add_text("summary", _code_block(masked(values)), self._step)
+
+    def artifact(self, name: str, folder: Path, facts: Mapping[str, Any]) -> None:
+        """See `Tracker`. A text, `artifact/<name>`."""
+        self._writer.add_text(f"artifact/{name}", _code_block({"folder": str(folder), **masked(dict(facts))}), self._step)
 
     def finish(self) -> None:
         """See `Tracker`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from inbol.config.load import from_mapping
 from inbol.config.run import TrackerConfig
 from inbol.shards.files import write_text
+from inbol.shards.manifest import MANIFEST, git_revision
 from inbol.stages.registry import STAGES
 
 
@@ -49,6 +51,12 @@ class Job:
     def at(self, rank: int, world_size: int) -> Job:
         """The same orders as one of `world_size` processes."""
         return replace(self, rank=rank, world_size=world_size)
+
+    def described(self) -> dict[str, Any]:
+        """What a tracker is told that this stage is made with: its configuration, the code, and its inputs by the sha256 of their manifests."""
+        parents = {role: hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest() for role, path in self.inputs.items()}
+        made = {"stage": self.stage, "fingerprint": self.fingerprint, "git_revision": git_revision() or "unknown", "manifests": parents}
+        return {**asdict(self.config), "made": made}
 
     def share(self, names: list[str]) -> list[str]:
         """This process's part of a list of shards: every world_size-th, so each stands in exactly one share."""

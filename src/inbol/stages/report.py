@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from inbol.config.stages import ReportStage
 from inbol.reporting.build import System, build_report, response_rows
 from inbol.reporting.tables import Table, format_number
+from inbol.shards.manifest import read_manifest
 from inbol.stages.job import Job
 from inbol.tracking import open_tracker
 
@@ -62,7 +62,7 @@ def track(job: Job, systems: list[System], tables: list[Table]) -> None:
         project=job.tracker.project,
         run_name=f"{job.run_name}/report" if job.run_name else "report",
         group=job.run_name or "stages",
-        config=asdict(job.config),
+        config=job.described() if job.tracker.kind != "none" else {},
         folder=job.out / "tracker",
     )
     for table in tables:
@@ -72,4 +72,10 @@ def track(job: Job, systems: list[System], tables: list[Table]) -> None:
     for plot in sorted((job.out / "plots").glob("*.png")):
         tracker.image(f"plots/{plot.stem}", plot)
     tracker.summary({f"T0/{label}": cells[0].value for label, cells in tables[0].rows})
+    for role, folder in job.inputs.items():
+        if role.startswith("train:"):
+            made = read_manifest(folder)
+            kept = {name: made[name] for name in ("fingerprint", "parents", "git_revision")}
+            weights = {name: facts["sha256"] for name, facts in made["files"].items() if name.startswith("checkpoint/")}
+            tracker.artifact(f"{made['stage']}-{made['fingerprint']}", folder / "checkpoint", {**kept, "sha256": weights})
     tracker.finish()

@@ -83,7 +83,7 @@ def stage_tracker(job: Job, rank: int) -> StageTracker:
         project=job.tracker.project,
         run_name=f"{job.run_name}/{job.stage}" if job.run_name else job.stage,
         group=job.run_name or "stages",
-        config=asdict(job.config),
+        config=job.described() if kind != "none" else {},
         folder=folder,
     )
     tracker = StageTracker(opened, folder / "open" if kind != "none" else None)
