@@ -24,15 +24,8 @@ from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
 from inbol.stages.registry import STAGES
 from inbol.text.refusals import LEADING
-from launch.outside import (
-    benchmark_identity,
-    checkpoint_identity,
-    folder_files,
-    folder_identity,
-    published_identity,
-    rule_identity,
-    shards_identity,
-)
+from launch import outside as sources
+from launch.outside import checkpoint_identity, folder_files, folder_identity, published_identity, rule_identity, shards_identity
 from launch.rows import calibrated_row, labels
 
 FRESH = 10
@@ -372,7 +365,7 @@ class _Planner:
             return self.node(
                 "benchmark_data", replace(stage, tiny_images=own.tiny_images, split=run.eval_split), {"vqa": self.vqa()}, mark=name
             )
-        return self.node("benchmark_data", stage, {}, mark=name, outside=benchmark_identity(Path(own.path)))
+        return self.node("benchmark_data", stage, {}, mark=name, outside=sources.benchmark_identity(Path(own.path)))
 
     def benchmark_predict(self, name: str, row: str) -> Node:
         """The stage `predict` on a benchmark's items, whose prompts are shown as they are."""
