@@ -39,7 +39,7 @@ LAUNCH_ARGS := $(if $(LAUNCHER),launcher=$(LAUNCHER)) $(if $(NODES),launcher.nod
 WAIT_FLAG := $(if $(filter-out 0 no false,$(WAIT)),--wait)
 
 .DEFAULT_GOAL := help
-.PHONY: help train table sweep sweep-report calibrate risk-check demo plan status cancel logs test-slurm test-ssh data-check export card recipes doctor bench image test test-docker lint types clean clean-venv
+.PHONY: help train table sweep sweep-report calibrate risk-check demo plan status cancel logs sync test-slurm test-ssh data-check export card recipes doctor bench image test test-docker lint types clean clean-venv
 
 help: ## List every target with one line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,9 @@ cancel: $(INSTALLED) ## Cancel the jobs of RUN; what is saved stays
 
 logs: $(INSTALLED) ## Follow what the jobs of RUN write, until they are over
 	@$(LAUNCH) logs --run "$(RUN)"
+
+sync: $(INSTALLED) ## Send the offline W&B runs of RUN's stages (the newest run's without it); DRY=1 only lists them
+	@$(LAUNCH) sync --run "$(RUN)" $(DRY_FLAG)
 
 data-check: $(INSTALLED) ## Read every sample of the shards DATA (folder, glob, address), say what is wrong and how RANKS would share them
 	@$(LAUNCH) data-check --ranks "$(RANKS)" -- "$(DATA)"

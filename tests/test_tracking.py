@@ -22,13 +22,14 @@ def opened(kind: str, folder: Path) -> Tracker:
 
 
 def log_a_run(tracker: Tracker, folder: Path) -> None:
-    """Two steps, a table, a 2x2 red picture and a summary."""
+    """Two steps, a table, a 2x2 red picture, a summary and a model by reference."""
     Image.new("RGB", (2, 2), "red").save(folder / "red.png")
     tracker.log({"loss": 2.0, "rewards/margins": 0.25}, step=1)
     tracker.table("examples", ["question", "answer"], [["what | shape?", "circle"], ["count?", 3]])
     tracker.image("plot", folder / "red.png")
     tracker.log({"loss": 1.0, "rewards/margins": 0.5}, step=5)
     tracker.summary({"T1": 0.75, "row": "dpo"})
+    tracker.artifact("dpo-0123", folder, {"sha256": {"checkpoint/model.safetensors": "ab12cd34"}})
     tracker.finish()
 
 
@@ -74,7 +75,17 @@ def test_wandb_offline_can_be_read_back(tmp_path: Path, monkeypatch: pytest.Monk
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     records = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     assert len(records) > 3
-    for found in ('"rewards/margins"', "dpo-seed0", "boundaries", "inbol-dpo", '"T1"', "examples"):
+    for found in (
+        '"rewards/margins"',
+        "dpo-seed0",
+        "boundaries",
+        "inbol-dpo",
+        '"T1"',
+        "examples",
+        "dpo-0123",
+        "ab12cd34",
+        tmp_path.as_uri(),
+    ):
         assert found in printed, found
     for leaked in ("hf_abc123", "do-not-log-me", f'"host":"{os.uname().nodename}"', sys.executable):
         assert leaked not in printed, leaked

@@ -13,6 +13,7 @@ from inbol.config.data import BoundaryConfig, ScoreConfig
 from inbol.config.stages import ReportStage, ScoreStage
 from inbol.contracts import Confidence, Graded, Prediction, Question, VqaSample
 from inbol.shards.files import read_records, write_records
+from inbol.shards.manifest import write_manifest
 from inbol.shards.writer import write_shard
 from inbol.stages import report, score
 from inbol.stages.job import Job
@@ -139,6 +140,8 @@ def test_report_of_three_rows(tmp_path: Path, inputs: dict[str, Path]) -> None:
     train = tmp_path / "train"
     train.mkdir()
     (train / "log_history.json").write_text(json.dumps([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]))
+    made: dict[str, Any] = {"config": {}, "parents": {}, "facts": {}}
+    write_manifest(train, stage="dpo", fingerprint="0123456789abcdef", stage_version=1, seconds=1.0, world_size=2, **made)
     config = ReportStage(
         title="inbol-dpo",
         rows=tuple(folders),

@@ -53,7 +53,7 @@ class Job:
         return replace(self, rank=rank, world_size=world_size)
 
     def described(self) -> dict[str, Any]:
-        """What a tracker is told that this stage is made with: its configuration, the code, and its inputs by the sha256 of their manifests."""
+        """What a tracker is told that the stage is made with: its configuration, the code, and the sha256 of its inputs' manifests."""
         parents = {role: hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest() for role, path in self.inputs.items()}
         made = {"stage": self.stage, "fingerprint": self.fingerprint, "git_revision": git_revision() or "unknown", "manifests": parents}
         return {**asdict(self.config), "made": made}
