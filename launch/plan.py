@@ -300,9 +300,8 @@ class _Planner:
     def predict(self, row: str, split: str) -> Node:
         prompt = self.prompt(row)
         stage = config.PredictStage(predict=self.run.predict, split=split, prompt=prompt)
-        model = self.model(row)
-        outside = self.rule(model)
-        return self.node("predict", stage, {**self.questions(), "model": model}, mark=self.mark(row, split), outside=outside)
+        inputs = {**self.questions(), "model": self.model(row)}
+        return self.node("predict", stage, inputs, mark=self.mark(row, split), outside=self.rule(inputs["model"]))
 
     def refusal_logps(self, row: str, split: str) -> Node:
         refusals = self.run.risk.refusals or LEADING

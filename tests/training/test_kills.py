@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.heavy
 ROOT = Path(__file__).parents[2]
 STEPS, TREES, GLOBAL_BATCH = 10, 6, 4
 ACCOUNT = {"samples_per_epoch": 6, "epochs": 5.0, "samples": 30, "repeats": 10, "each_once_per_epoch": True}
@@ -116,7 +117,6 @@ def done(base: Path) -> dict[str, Any]:
     return run(base, DEFAULT, 220)
 
 
-@pytest.mark.slow
 def test_kills_leave_no_trace(done: dict[str, Any], base: Path) -> None:
     """One rank or both, in a step or while a checkpoint is written; with dropout, ends of epochs and repeats."""
     assert_done(done["whole"])
