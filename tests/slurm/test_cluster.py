@@ -127,6 +127,20 @@ def restarts(cluster: Cluster, job: str) -> int:
     return int(next(word.split("=")[1] for word in facts.split() if word.startswith("Restarts=")))
 
 
+def limit(cluster: Cluster, job: str, minutes: int) -> None:
+    """Sets the time limit of a job's next start, as soon as Slurm lets one: a job that is being requeued counts as finished meanwhile."""
+
+    def set_() -> bool:
+        try:
+            cluster.run("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
+        except RuntimeError as error:
+            assert "already finished" in str(error), error
+            return False
+        return True
+
+    wait_for(set_, "another time limit", 30)
+
+
 def starts(folder: Path) -> list[str]:
     """How every start of the stage ended."""
     return [start["ended"] for start in json.loads((folder / ".starts.json").read_text())["starts"]]
@@ -200,11 +214,11 @@ def test_a_preemption_and_a_time_limit(stage: str, tmp_path: Path, local: Path, 
     with in_the_middle(stage, folder):
         cluster.run("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 3")
     wait_for(lambda: restarts(cluster, job) == 1, f"the first requeue of {stage}")
-    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    limit(cluster, job, 1)
     with in_the_middle(stage, folder, begun=True):
         pass
     wait_for(lambda: restarts(cluster, job) == 2, f"the second requeue of {stage}")
-    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=30")
+    limit(cluster, job, 30)
     wait_for((folder / "manifest.json").is_file, f"the end of {stage}")
     assert [start[:22] for start in starts(folder)[:2]] == ["told to stop, saved at"] * 2
     is_like_undisturbed(stage, folder, local)
