@@ -9,12 +9,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from instant_stages import instant_stages
 
 from inbol.config.load import ConfigError, from_mapping
 from inbol.config.sweeping import SearchConfig
@@ -106,7 +107,7 @@ def test_a_study_in_pieces_draws_what_one_process_draws(sampler: str, tmp_path: 
 DIES = """
 import os, sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = {tests!r}
 from test_search import config
 from launch.study import Study
 study = Study(Path({folder!r}), config())
@@ -119,7 +120,7 @@ os.kill(os.getpid(), 9)
 
 def test_a_trial_whose_process_was_killed_is_taken_up_again(tmp_path: Path) -> None:
     """Trial 0 was told, trial 1 was in the hands of the process that died: it comes first, with its values, and then trials 2 to 5."""
-    code = DIES.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    code = DIES.format(tests=[str(ROOT / "tests" / name) for name in ("launch", "fakes")], folder=str(tmp_path))
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     died = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert died.returncode == -9, died.stderr
@@ -154,7 +155,7 @@ def test_a_trial_that_died_before_it_had_all_its_values_gets_the_rest(tmp_path: 
 TAKES = """
 import sys, time
 from pathlib import Path
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = {tests!r}
 from test_search import config, value_of
 from launch.study import Study
 study = Study(Path({folder!r}), config(trials=12))
@@ -166,7 +167,7 @@ while taken := study.take():
 
 
 def test_processes_share_a_study_without_taking_a_trial_twice(tmp_path: Path) -> None:
-    code = TAKES.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    code = TAKES.format(tests=[str(ROOT / "tests" / name) for name in ("launch", "fakes")], folder=str(tmp_path))
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     workers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     numbers = [int(line) for worker in workers for line in worker.communicate(timeout=100)[0].split()]
@@ -177,24 +178,9 @@ def test_processes_share_a_study_without_taking_a_trial_twice(tmp_path: Path) ->
 # The command, with stages that write their scores at once.
 
 
-def stages(ran: list[str], fails: Any = lambda node: False) -> Any:
-    def run_nodes(nodes: Sequence[tuple[Node, Any]], *_: Any) -> None:
-        for node, _run in nodes:
-            if (node.folder / "manifest.json").exists():
-                continue
-            ran.append(node.name)
-            if fails(node):
-                raise StageFailed(f"{node.name} failed: it was told to")
-            node.folder.mkdir(parents=True)
-            if node.stage == "score":
-                beta = node.inputs["predictions"].inputs["model"].config.dpo.beta if node.name == "score[dpo]" else 0.0
-                number = {"value": -abs(beta - 0.3), "low": -abs(beta - 0.3) - 0.1, "high": 0.1, "n": 5}
-                slices = {"trust": {"T1 50/50": number}, "answerable": {"T0": number}, "over-refusal": {"c>=.8": number}}
-                slices["unsolvable/text-kinds"] = {"RefR": number}
-                (node.folder / "scores.json").write_text(json.dumps({"slices": slices}))
-            (node.folder / "manifest.json").write_text("{}")
-
-    return run_nodes
+def stages(ran: list[str], fails: Callable[[Node], bool] = lambda node: False) -> Callable[..., None]:
+    """The nearer beta is to .3, the better."""
+    return instant_stages(ran, fails, number=lambda beta: -abs(beta - 0.3))
 
 
 def command(runs: Path, *overrides: str) -> argparse.Namespace:

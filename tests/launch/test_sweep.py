@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
+from instant_stages import instant_stages
 
 from inbol.config.load import ConfigError
 from launch import points as launch_points
 from launch import sweep
-from launch.jobs import StageFailed
-from launch.plan import Node
 from launch.sweep import load_sweep, plan_sweep, split_values
 
 
@@ -61,27 +57,6 @@ def test_points_share_everything_before_what_is_varied() -> None:
     assert {point.run.eval_split for point in points} == {"align-val"}
 
 
-def _runs(tmp_path: Path, fails: Callable[[Node], bool], ran: list[str]) -> Callable[..., None]:
-    """Stages that write their scores at once, or fail."""
-
-    def run_nodes(nodes: Sequence[tuple[Node, Any]], *_: Any) -> None:
-        for node, _run in nodes:
-            if (node.folder / "manifest.json").exists():
-                continue
-            ran.append(node.name)
-            if fails(node):
-                raise StageFailed(f"{node.name} failed: it was told to")
-            node.folder.mkdir(parents=True)
-            if node.stage == "score":
-                beta = node.inputs["predictions"].inputs["model"].config.dpo.beta if node.name == "score[dpo]" else 0.0
-                number = {"value": beta, "low": beta - 0.1, "high": beta + 0.1, "n": 5}
-                slices = {"trust": {"T1 50/50": number}, "answerable": {"T0": number}, "over-refusal": {"c>=.8": number}}
-                (node.folder / "scores.json").write_text(json.dumps({"slices": slices}))
-            (node.folder / "manifest.json").write_text("{}")
-
-    return run_nodes
-
-
 def _args(tmp_path: Path, *overrides: str) -> argparse.Namespace:
     texts = [f"runs_dir={tmp_path}", *overrides]
     return argparse.Namespace(recipe="inbol-dpo", sweep="", scale="smoke", dry=False, overrides=texts)
@@ -93,7 +68,7 @@ def test_a_failing_point_does_not_stop_the_others(
     """beta 0.2 fails; the report names the best of the rest and the missing one, and the shared stages ran once."""
     ran: list[str] = []
     fails = lambda node: node.stage == "dpo" and node.config.dpo.beta == 0.2  # noqa: E731
-    monkeypatch.setattr(launch_points, "run_nodes", _runs(tmp_path, fails, ran))
+    monkeypatch.setattr(launch_points, "run_nodes", instant_stages(ran, fails, number=float))
     assert sweep.run_sweep(_args(tmp_path, "dpo.beta=0.1,0.2,0.4")) == 1
     assert Counter(ran)["sft"] == Counter(ran)["base"] == Counter(ran)["reference"] == 1
     assert Counter(ran)["dpo"] == 3
@@ -110,7 +85,7 @@ def test_a_failing_point_does_not_stop_the_others(
 
 def test_points_that_need_a_failed_stage_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    monkeypatch.setattr(launch_points, "run_nodes", _runs(tmp_path, lambda node: node.stage == "sft", ran))
+    monkeypatch.setattr(launch_points, "run_nodes", instant_stages(ran, lambda node: node.stage == "sft", number=float))
     assert sweep.run_sweep(_args(tmp_path, "dpo.beta=0.1,0.2")) == 1
     assert Counter(ran)["sft"] == 1
     (folder,) = tmp_path.glob("sweep-*")

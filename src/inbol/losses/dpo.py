@@ -163,15 +163,24 @@ def preference_loss(
         loss = loss + anchor * nll_anchor(
             policy_chosen_logps, num_tokens_chosen, policy_rejected_logps, num_tokens_rejected, anchor_p, normalise=anchor_normalise
         )
-    with torch.no_grad():
-        chosen_rewards = beta * (policy_chosen_logps - ref_chosen_logps)
-        rejected_rewards = beta * (policy_rejected_logps - ref_rejected_logps)
-        metrics = {
-            "rewards/chosen": chosen_rewards,
-            "rewards/rejected": rejected_rewards,
-            "rewards/margins": chosen_rewards - rejected_rewards,
-            "rewards/accuracies": (chosen_rewards > rejected_rewards).to(gap.dtype),
-            "logps/chosen": policy_chosen_logps.detach(),
-            "logps/rejected": policy_rejected_logps.detach(),
-        }
-    return loss, metrics
+    chosen_rewards = beta * (policy_chosen_logps - ref_chosen_logps)
+    rejected_rewards = beta * (policy_rejected_logps - ref_rejected_logps)
+    return loss, pair_metrics(policy_chosen_logps, policy_rejected_logps, chosen_rewards, rejected_rewards)
+
+
+@torch.no_grad()
+def pair_metrics(
+    policy_chosen_logps: Tensor,  # [P] nats
+    policy_rejected_logps: Tensor,  # [P]
+    chosen_rewards: Tensor,  # [P] what the loss takes for the reward of a side
+    rejected_rewards: Tensor,  # [P]
+) -> dict[str, Tensor]:  # [P] each, detached
+    """TRL's metrics of preference pairs."""
+    return {
+        "rewards/chosen": chosen_rewards.detach(),
+        "rewards/rejected": rejected_rewards.detach(),
+        "rewards/margins": chosen_rewards - rejected_rewards,
+        "rewards/accuracies": (chosen_rewards > rejected_rewards).to(chosen_rewards.dtype),
+        "logps/chosen": policy_chosen_logps.detach(),
+        "logps/rejected": policy_rejected_logps.detach(),
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inbol.losses.dpo import hard_loss, nll_anchor
+from inbol.losses.dpo import hard_loss, nll_anchor, pair_metrics
 
 IMAGE_LOSSES = ("mdpo", "v-dpo")
 
@@ -72,14 +72,5 @@ def image_loss(
             torch.ones_like(h_w),
             normalise=anchor_normalise,
         )
-    with torch.no_grad():
-        metrics = {
-            "rewards/chosen": beta * h_w,
-            "rewards/rejected": beta * h_l,
-            "rewards/margins": beta * (h_w - h_l),
-            "rewards/accuracies": (h_w > h_l).to(h_w.dtype),
-            "rewards/image_margins": beta * (h_w - a_w),
-            "logps/chosen": policy_chosen_logps.detach(),
-            "logps/rejected": policy_rejected_logps.detach(),
-        }
-    return loss, metrics
+    metrics = pair_metrics(policy_chosen_logps, policy_rejected_logps, beta * h_w, beta * h_l)
+    return loss, {**metrics, "rewards/image_margins": (beta * (h_w - a_w)).detach()}

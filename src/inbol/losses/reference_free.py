@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inbol.losses.dpo import nll_anchor
+from inbol.losses.dpo import nll_anchor, pair_metrics
 
 REFERENCE_FREE = ("simpo", "orpo")
 
@@ -60,16 +60,7 @@ def reference_free_loss(
             torch.ones_like(chosen),
             normalise=anchor_normalise,
         )
-    with torch.no_grad():
-        metrics = {
-            "rewards/chosen": beta * chosen,
-            "rewards/rejected": beta * rejected,
-            "rewards/margins": beta * (chosen - rejected),
-            "rewards/accuracies": (chosen > rejected).to(chosen.dtype),
-            "logps/chosen": policy_chosen_logps.detach(),
-            "logps/rejected": policy_rejected_logps.detach(),
-        }
-    return loss, metrics
+    return loss, pair_metrics(policy_chosen_logps, policy_rejected_logps, beta * chosen, beta * rejected)
 
 
 def _log1mexp(log_p: Tensor) -> Tensor:
