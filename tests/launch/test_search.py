@@ -8,10 +8,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -293,12 +295,13 @@ def test_a_search_keeps_so_many_chains_in_the_queue(tmp_path: Path, monkeypatch:
 def test_jobs_of_a_launcher_that_was_killed_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first command dies at its second look; its jobs live on, and the second command submits nothing for these trials."""
     jobs = FakeJobs(monkeypatch, stages([]))
-    monkeypatch.setattr(search.time, "sleep", lambda seconds: (_ for _ in ()).throw(SystemExit))
+    # the search's own clock alone: git, which says the revision, is waited for by the real one
+    monkeypatch.setattr(search, "time", SimpleNamespace(sleep=lambda seconds: (_ for _ in ()).throw(SystemExit)))
     with pytest.raises(SystemExit):
         run_sweep(command(tmp_path, "sweep.trials=2", "sweep.parallel=2", "launcher=slurm", *FEW))
     assert len(jobs.looks) == 2
     gc.collect()  # the locks of a process that has died are free
-    monkeypatch.setattr(search.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(search, "time", time)
     assert run_sweep(command(tmp_path, "sweep.trials=2", "sweep.parallel=2", "launcher=slurm", *FEW)) == 0
     assert len(jobs.looks) == 2
 
