@@ -116,3 +116,13 @@ def own_answer(evidence: Evidence) -> tuple[str, ...]:
 
 ANSWER = Ask(name="answer", kind="say", prompts=plain)
 """The greedy answer, which most further asks are about."""
+
+
+def after_answer(text: str) -> Callable[[Evidence], tuple[str, ...]]:
+    """Prompts of an ask about the greedy answer: the question, the answer, and `text` behind them; none where it refuses."""
+
+    def prompts(evidence: Evidence) -> tuple[str, ...]:
+        answer = evidence.answer()
+        return (f"Question: {evidence.question.text}\nAnswer: {answer.texts[0]}\n{text}",) if answer else ()
+
+    return prompts

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import math
 
-from inbol.probing.asks import ANSWER, Ask, Evidence
+from inbol.probing.asks import ANSWER, Ask, Evidence, after_answer
 from inbol.probing.estimators.base import Estimator, normalised
 
 SURE, UNSURE = "I am sure.", "I am unsure."
-
-
-def prompts(evidence: Evidence) -> tuple[str, ...]:
-    """The question with the greedy answer, and R-Tuning's words."""
-    answer = evidence.answer()
-    if answer is None:
-        return ()
-    return (
-        f"Question: {evidence.question.text}\nAnswer: {answer.texts[0]}\n"
-        "Are you sure you accurately answered the question based on your internal knowledge?",
-    )
-
-
-SAY_SURE = Ask(name="sure", kind="score", prompts=prompts, options=lambda evidence: (SURE, UNSURE))
+ASKED = "Are you sure you accurately answered the question based on your internal knowledge?"
+SAY_SURE = Ask(name="sure", kind="score", prompts=after_answer(ASKED), options=lambda evidence: (SURE, UNSURE))
 
 
 def sure_unsure(evidence: Evidence) -> float:

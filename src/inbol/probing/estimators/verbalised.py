@@ -6,24 +6,12 @@ probable one.
 
 from __future__ import annotations
 
-from inbol.probing.asks import ANSWER, Ask, Evidence
+from inbol.probing.asks import ANSWER, Ask, Evidence, after_answer
 from inbol.probing.estimators.base import Estimator, normalised
 
 LEVELS = tuple(str(percent) for percent in range(0, 101, 10))
-
-
-def prompts(evidence: Evidence) -> tuple[str, ...]:
-    """The question with the greedy answer."""
-    answer = evidence.answer()
-    if answer is None:
-        return ()
-    return (
-        f"Question: {evidence.question.text}\nAnswer: {answer.texts[0]}\n"
-        "How sure are you that the answer is right, from 0 to 100? Answer with the number.",
-    )
-
-
-HOW_SURE = Ask(name="how-sure", kind="score", prompts=prompts, options=lambda evidence: LEVELS)
+ASKED = "How sure are you that the answer is right, from 0 to 100? Answer with the number."
+HOW_SURE = Ask(name="how-sure", kind="score", prompts=after_answer(ASKED), options=lambda evidence: LEVELS)
 
 
 def verbalised(evidence: Evidence) -> float:
