@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def test_there_is_something_to_check() -> None:
     assert len(MODULES) > 40
     unknown = {part(path) for path in MODULES} - set(LAYERS) - {"__init__"}
     assert unknown == set(), f"add the new part to LAYERS: {unknown}"
+
+
+def test_every_part_is_on_the_map() -> None:
+    """`docs/architecture.md` shows every part, and every module of `launch/`, which has no parts."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"\w+", text[text.index("## Modules") : text.index("## From make to the loss")]))
+    modules = {path.stem for path in (ROOT / "launch").glob("*.py")} - {"__init__", "__main__", "main"}
+    assert set(LAYERS) | modules <= shown, sorted((set(LAYERS) | modules) - shown)
 
 
 def test_imports_go_down_only() -> None:
