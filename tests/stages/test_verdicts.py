@@ -38,9 +38,9 @@ def test_outcomes_are_the_judges_and_what_was_withheld_stays_refused() -> None:
     """The tag comes before the answer; beyond the image only a refusal is right; `open` is unjudged in the base, so it is left out of
     both. The judge never saw that a calibration or threshold withheld a response: it is refused whatever he says of its text."""
     judged = judged_by(ROWS, {"dpo": MINE, "base": BASE}, row="dpo")
-    C, R, W = Outcome.CORRECT, Outcome.REFUSED, Outcome.WRONG
+    right, refused, wrong = Outcome.CORRECT, Outcome.REFUSED, Outcome.WRONG
     assert {g.key: (g.outcome, g.base_outcome) for g in judged.decided} == {
-        "right": (C, W), "refuses": (R, C), "beyond": (W, R), "withheld": (R, C)
+        "right": (right, wrong), "refuses": (refused, right), "beyond": (wrong, refused), "withheld": (refused, right)
     }  # fmt: skip
     assert judged.excluded == {"dpo": 0, "base": 1}
     assert judged.second["answerable"] == {"judged": 4, "unjudged": 0, "CORRECT": 0.5, "REFUSED": 0.5, "WRONG": 0.0}
