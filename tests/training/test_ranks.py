@@ -26,6 +26,7 @@ from inbol.shards.order import Layout
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 200
+pytestmark = pytest.mark.heavy
 """For both launches; about 30 on an idle machine."""
 
 
