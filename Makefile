@@ -31,6 +31,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DEMO := $(VENV)/.installed-demo
+# Bytecode of what was installed, on all cores; pip would take one. Some packages hold templates that are no Python: no reason to stop.
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 # exec: a TERM that reaches make reaches the launcher, which ends its processes.
 LAUNCH := exec $(BIN)/python -m launch
 DRY_FLAG := $(if $(filter-out 0 no false,$(DRY)),--dry)
@@ -139,11 +141,13 @@ $(VENV)/bin/python:
 $(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing the package into $(VENV); the first time this downloads PyTorch"
 	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools
-	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation -c constraints.txt -e .
+	@$(COMPILE)
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation -c constraints.txt -e '.[dev]'
+	@$(COMPILE)
 	@touch $@
 
 $(INSTALLED_DEMO): $(INSTALLED)

@@ -76,6 +76,7 @@ def check_table(run: RunConfig, graded: dict[str, dict[str, Node]]) -> str:
     }
     both = pool(list(parts.values()))
     base = promise_of(run.risk)
+    share = "" if base.in_expectation else f"The promise: not broken in {1 - run.risk.delta:.0%} of the draws."
     before = achieved(both, np.inf, base)
     rows = []
     for level in LEVELS:
@@ -106,7 +107,7 @@ def check_table(run: RunConfig, graded: dict[str, dict[str, Node]]) -> str:
             "promised: draws in which some threshold could be promised; kept: of these, the other half's risk is at most the level; "
             "not broken: kept, or nothing was promised. Means over the promised draws. on test: calibrated on align-val alone.",
             f"{both.images} images of align-val and test, {len(both.value)} questions; without a rule risk {_short(before[0])}, coverage "
-            f"{_short(before[1])}. " + ("" if base.monotone else f"The promise: not broken in {1 - run.risk.delta:.0%} of the draws."),
+            f"{_short(before[1])}. {share}".strip(),
         ),
     )
     return to_markdown([table])

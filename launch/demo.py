@@ -36,7 +36,8 @@ def demo(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigError(str(error).splitlines()) from error
     except KeyboardInterrupt:
-        console.print("the page is closed", markup=False)
+        pass
+    console.print("the page is closed", markup=False)  # without an exception, too: where a shell started this with SIGINT ignored
     return 0
 
 

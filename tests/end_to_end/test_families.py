@@ -77,7 +77,8 @@ def test_every_stage_runs_on_every_family(name: str, zero: str, runs: dict[str, 
         assert load_model(checkpoint).config.model_type == name
         assert load_processor(checkpoint).chat_template
     assert manifest(folder / "reference")["facts"]["pairs"] > 0
-    assert "CA-DPO" in (only(folder / "report") / "table.md").read_text()
+    if zero == "zero0":
+        assert "CA-DPO" in (only(folder / "report") / "table.md").read_text()
 
 
 @pytest.mark.heavy

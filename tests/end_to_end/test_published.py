@@ -16,7 +16,7 @@ from launch.compose import ROOT
 COLORS = ("red", "green", "blue")
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_recipe_runs_on_vqav2(tmp_path: Path) -> None:
     """24 training and 8 test images: pretrain 12, align-train 8, align-val 4; the test split comes from val2014."""

@@ -28,6 +28,7 @@ def test_every_recipe_composes_at_every_scale(recipe: str, scale: str) -> None:
     assert set(run.recipe.labels) <= set(run.recipe.rows)
 
 
+@pytest.mark.heavy
 def test_every_choice_of_every_group_composes(tmp_path: Path) -> None:
     hostfile = tmp_path / "hosts"
     hostfile.write_text("alpha slots=2\nbeta slots=2\n")

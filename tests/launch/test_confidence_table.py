@@ -40,7 +40,7 @@ def test_mistakes_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "11 estimators, 20 of 20 stages to run" in capsys.readouterr().out
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 def test_the_table_at_the_smallest_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every estimator on a real base of two optimiser steps: numbers where there must be some, and all stages reused the second time."""
     config = replace(load_estimator_table("confidence"), scale="smoke", seeds=(0,))

@@ -92,13 +92,13 @@ def test_a_stage_folder_has_one_writer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "number", "launcher_kind"),
     [
-        ("shards", signal.SIGINT, "local"),
+        pytest.param("shards", signal.SIGINT, "local", marks=pytest.mark.heavy),
         ("shards", signal.SIGTERM, "local"),
-        ("shards", signal.SIGKILL, "local"),
+        pytest.param("shards", signal.SIGKILL, "local", marks=pytest.mark.heavy),
         ("ranks", signal.SIGKILL, "local"),
         pytest.param("ranks", signal.SIGINT, "torchrun", marks=pytest.mark.heavy),
         pytest.param("ranks", signal.SIGTERM, "torchrun", marks=pytest.mark.heavy),
-        ("ranks", signal.SIGKILL, "torchrun"),
+        pytest.param("ranks", signal.SIGKILL, "torchrun", marks=pytest.mark.heavy),
     ],
 )
 def test_no_process_outlives_the_launcher(tmp_path: Path, kind: str, number: signal.Signals, launcher_kind: str) -> None:

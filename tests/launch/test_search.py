@@ -168,6 +168,7 @@ while taken := study.take():
 """
 
 
+@pytest.mark.heavy
 def test_processes_share_a_study_without_taking_a_trial_twice(tmp_path: Path) -> None:
     code = TAKES.format(tests=[str(ROOT / "tests" / name) for name in ("launch", "fakes")], folder=str(tmp_path))
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
@@ -280,6 +281,7 @@ class FakeJobs:
         return {"1": JobState("RUNNING", "None")}
 
 
+@pytest.mark.heavy
 def test_a_search_keeps_so_many_chains_in_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """6 trials, 3 at a time; the third DPO fails, which is told with its reason. Every trial is submitted once."""
     ran: list[str] = []
@@ -291,6 +293,7 @@ def test_a_search_keeps_so_many_chains_in_the_queue(tmp_path: Path, monkeypatch:
     assert failed == ["dpo failed: its job is over"]
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_jobs_of_a_launcher_that_was_killed_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first command dies at its second look; its jobs live on, and the second command submits nothing for these trials."""

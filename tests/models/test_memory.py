@@ -196,7 +196,7 @@ def measured(spec: Measured, ranks: int, out: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("spec", "ranks"),
     [
-        pytest.param(Measured(zero_stage=0), 1, marks=pytest.mark.heavy),
+        pytest.param(Measured(zero_stage=0), 1, marks=pytest.mark.long),
         pytest.param(Measured(zero_stage=2), 2, marks=pytest.mark.heavy),
         pytest.param(Measured(zero_stage=0, gradient_checkpointing=True), 2, marks=pytest.mark.long),
         pytest.param(Measured(zero_stage=2, precision="bf16"), 1, marks=pytest.mark.long),

@@ -1,7 +1,7 @@
 """Real ranks that are killed, spoilt, damaged and changed in number: the weights are those of a run that nobody disturbed, and the account
 of what was trained on is exact.
 
-`forked.py` runs all orders of a fixture in one process tree; about half a minute for the default ones, three minutes for the heavy.
+`forked.py` runs all orders of a fixture in one process tree; about half a minute for the heavy ones, three minutes for the long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.heavy
 ROOT = Path(__file__).parents[2]
 STEPS, TREES, GLOBAL_BATCH = 10, 6, 4
 ACCOUNT = {"samples_per_epoch": 6, "epochs": 5.0, "samples": 30, "repeats": 10, "each_once_per_epoch": True}
@@ -117,6 +116,7 @@ def done(base: Path) -> dict[str, Any]:
     return run(base, DEFAULT, 220)
 
 
+@pytest.mark.heavy
 def test_kills_leave_no_trace(done: dict[str, Any], base: Path) -> None:
     """One rank or both, in a step or while a checkpoint is written; with dropout, ends of epochs and repeats."""
     assert_done(done["whole"])
@@ -124,6 +124,7 @@ def test_kills_leave_no_trace(done: dict[str, Any], base: Path) -> None:
     assert_undisturbed(done["killed"], base / "killed", base / "whole", 3)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", SPOILT)
 def test_what_is_not_finite_on_one_rank_stops_both(kind: str, done: dict[str, Any], base: Path) -> None:
     """Step 3 has the image `blue` on rank 1. Both ranks say so, before a weight has moved, and the checkpoint of step 2 is left."""
@@ -141,12 +142,14 @@ def test_what_is_not_finite_on_one_rank_stops_both(kind: str, done: dict[str, An
     assert done[kind]["checkpoints"] == ["checkpoint-2"]
 
 
+@pytest.mark.heavy
 def test_once_mended_it_goes_on(done: dict[str, Any], base: Path) -> None:
     """From the checkpoint that was left, to the weights of a run that was never spoilt."""
     assert_done(done["mended"])
     assert_same(base / "nan_gradient", base / "whole")
 
 
+@pytest.mark.heavy
 def test_all_ranks_stop_behind_the_step_in_which_one_was_told(done: dict[str, Any], base: Path) -> None:
     """Rank 1, in the first of the two micro-batches of step 3: both finish the step, save it though no save was due, and lose nothing."""
     assert done["told"]["codes"] == [75, 75], "\n".join(done["told"]["said"])
@@ -156,15 +159,16 @@ def test_all_ranks_stop_behind_the_step_in_which_one_was_told(done: dict[str, An
     assert_same(base / "told", base / "whole")
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 @pytest.mark.timeout(960)
-def test_bf16_is_no_exception(heavy: tuple[dict[str, Any], Path]) -> None:
+def test_bf16_is_no_exception(many: tuple[dict[str, Any], Path]) -> None:
     """DeepSpeed does not look for overflows there; the optimiser's own step does."""
-    done, base = heavy
+    done, base = many
     assert all("the gradient is not finite at step 3" in said for said in done["bf16"]["said"]), "\n".join(done["bf16"]["said"])
     assert all(json.loads((base / "bf16" / "unmoved-1.json").read_text()))
 
 
+@pytest.mark.heavy
 def test_a_damaged_checkpoint_is_passed_over_aloud(done: dict[str, Any], base: Path) -> None:
     """That of step 6 has lost a byte; training goes on from step 4, and ends as it should."""
     assert done["stopped"]["killed"]
@@ -177,12 +181,14 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(done: dict[str, Any], base: P
     assert_same(base / "damaged", base / "whole")
 
 
+@pytest.mark.heavy
 def test_another_seed_and_learning_rate_are_refused(done: dict[str, Any]) -> None:
     assert done["changed"]["codes"] == [1, 1]
     for said in done["changed"]["said"]:
         assert "belongs to another training: lr: 0.0003 -> 0.001; seed: 3 -> 4. Restore what it was" in said
 
 
+@pytest.mark.heavy
 def test_a_size_that_divides_by_nothing_ends(done: dict[str, Any], base: Path) -> None:
     """One tree for two ranks of two micro-batches, three repeats beside it."""
     assert_done(done["size 1"])
@@ -191,32 +197,34 @@ def test_a_size_that_divides_by_nothing_ends(done: dict[str, Any], base: Path) -
     }  # fmt: skip
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 @pytest.mark.timeout(960)
-def test_so_does_another_under_zero_3(heavy: tuple[dict[str, Any], Path]) -> None:
-    done, base = heavy
+def test_so_does_another_under_zero_3(many: tuple[dict[str, Any], Path]) -> None:
+    done, base = many
     assert_done(done["size 5"])
     assert facts(base / "size-5")["account"] == {
         "samples_per_epoch": 5, "epochs": 2.0, "samples": 10, "repeats": 6, "each_once_per_epoch": True
     }  # fmt: skip
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 @pytest.mark.timeout(960)
-def test_loader_workers_change_nothing(heavy: tuple[dict[str, Any], Path]) -> None:
+def test_loader_workers_change_nothing(many: tuple[dict[str, Any], Path]) -> None:
     """Two of them up to a kill in step 5, then one."""
-    done, base = heavy
+    done, base = many
     assert done["two workers"]["killed"]
     assert_done(done["one worker"])
     assert_same(base / "workers", base / "sft-whole")
 
 
+@pytest.mark.heavy
 def test_a_mixture_is_exact_and_ends(done: dict[str, Any], base: Path) -> None:
     """2 x 2 trees of a and .75 x 4 = 3 of b make epochs of 7, in two steps of 4; so 10 steps are 5 epochs, 35 visits and 5 repeats."""
     assert_done(done["mixed"])
     assert facts(base / "mixed")["account"] == {"samples_per_epoch": 7, "epochs": 5.0, "samples": 35, "repeats": 5}
 
 
+@pytest.mark.heavy
 def test_an_unreadable_image_is_tolerated_up_to_the_share_and_stops_all_ranks_above_it(done: dict[str, Any], base: Path) -> None:
     """One of six trees is .167 of them."""
     assert_done(done["tolerated"])
@@ -237,8 +245,8 @@ RANKS = {f"zero {zero}{' lora' * lora}": {"zero": zero, "lora": lora} for zero i
 
 
 @pytest.fixture(scope="module")
-def heavy(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    base = tmp_path_factory.mktemp("heavy")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    base = tmp_path_factory.mktemp("many")
     orders: dict[str, dict[str, Any]] = {}
     for kind in ("sft", "dpo"):
         orders[f"{kind} whole"] = {"folder": f"{kind}-whole", "kind": kind}
@@ -258,23 +266,23 @@ def heavy(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
     return run(base, orders, 900), base
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 @pytest.mark.timeout(960)
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
-def test_twenty_kills_leave_no_trace(kind: str, heavy: tuple[dict[str, Any], Path]) -> None:
-    results, base = heavy
+def test_twenty_kills_leave_no_trace(kind: str, many: tuple[dict[str, Any], Path]) -> None:
+    results, base = many
     assert_undisturbed(results[kind], base / kind, base / f"{kind}-whole", KILLS)
     in_save = sum(leg["killed"] and leg["in_save"] for leg in results[kind]["legs"])
     assert 3 <= in_save <= KILLS - 3, "kills within the writing of a checkpoint and outside"
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 @pytest.mark.timeout(960)
 @pytest.mark.parametrize("name", RANKS)
-def test_ranks_may_change(name: str, heavy: tuple[dict[str, Any], Path]) -> None:
+def test_ranks_may_change(name: str, many: tuple[dict[str, Any], Path]) -> None:
     """2 ranks, then 1, then 2: the curve of two throughout to 1e-5, where the first step after a change would differ by 1e-4 and more if
     DeepSpeed's loading were left as it is."""
-    results, base = heavy
+    results, base = many
     assert results[f"{name} 2"]["killed"] and results[f"{name} 1"]["killed"]
     assert_done(results[f"{name} 2 again"])
     assert all("it is converted for" in results[f"{name} {leg}"]["said"][0] for leg in ("1", "2 again"))
@@ -288,12 +296,12 @@ def test_ranks_may_change(name: str, heavy: tuple[dict[str, Any], Path]) -> None
     assert facts(base / name)["account"] == ACCOUNT
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 @pytest.mark.timeout(960)
-def test_a_changed_training_goes_on_by_consent(heavy: tuple[dict[str, Any], Path]) -> None:
+def test_a_changed_training_goes_on_by_consent(many: tuple[dict[str, Any], Path]) -> None:
     """Killed after step 5, resumed from step 4 with another learning rate: the new one from the next step on, on the same cosine; the
     account begins there."""
-    results, base = heavy
+    results, base = many
     assert results["consent 1"]["killed"]
     assert_done(results["consent 2"])
     assert facts(base / "consent")["account"]["since_step"] == 4

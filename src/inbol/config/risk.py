@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inbol.config.checks import at_least, one_of, positive, within
+from inbol.config.identity import added
 
 RISKS = ("selective", "wrong", "cost")
 SCORES = ("margin", "probability")
 P_VALUES = ("betting", "hoeffding-bentkus")
+GUARANTEES = ("auto", "tested")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,12 @@ class RiskConfig:
     seed: int = 0
     """Seed of that division and of the order of the images."""
 
+    guarantee: str = added("auto")
+    """`auto`: a monotone risk (`wrong`, `cost` without a refusal_cost) is promised in expectation, every other for a share 1 - delta of the
+    draws of the validation images. `tested`: a monotone risk for that share, too, which answers less."""
+
     def __post_init__(self) -> None:
+        one_of("guarantee", self.guarantee, GUARANTEES)
         one_of("risk", self.risk, RISKS)
         one_of("score", self.score, SCORES)
         one_of("p_value", self.p_value, P_VALUES)

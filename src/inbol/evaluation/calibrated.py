@@ -86,7 +86,7 @@ def guarantee(promise: Promise) -> str:
         "wrong": "share of an image's questions that are answered wrongly",
         "cost": f"mean cost of a question (wrong {promise.wrong_cost:g}, refused though answerable {promise.refusal_cost:g})",
     }[promise.risk]
-    if promise.monotone:
+    if promise.in_expectation:
         how = "in expectation over validation images and the next one, exchangeable with them (conformal risk control, arXiv 2208.02814)"
     else:
         how = (

@@ -9,9 +9,10 @@ score, or the questions within an image, and nothing is promised for images of a
 Monotone risks: conformal risk control (arXiv 2208.02814), t = sup {t: n/(n+1) mean L(t) + 1/(n+1) <= level}, promises
 E[L(t)] <= level over the draw of the n validation images and the next one.
 
-Other risks: Learn then Test (arXiv 2110.01052). H_t, "the risk at t is above the level", has a p-value per threshold. A part of the images
-says which thresholds are tested, in which order (split fixed-sequence testing); the others test them at delta, in that order,
-until one is not rejected. P(risk of any rejected t > level) <= delta over the draw of the validation images.
+Other risks, and these where a draw and not the mean is to be promised about: Learn then Test (arXiv 2110.01052). H_t, "the risk at t is
+above the level", has a p-value per threshold. A part of the images says which thresholds are tested, in which order (split fixed-sequence
+testing); the others test them at delta, in that order, until one is not rejected. P(risk of any rejected t > level) <= delta over the
+draw of the validation images.
 """
 
 from __future__ import annotations
@@ -47,11 +48,14 @@ class Promise:
     """Share of the images that say which thresholds are tested."""
     seed: int = 0
     """Of the order of the images."""
+    guarantee: str = "auto"
+    """`auto`: in expectation where that needs no test. `tested`: for 1 - delta of the draws in any case."""
 
     @property
-    def monotone(self) -> bool:
-        """Whether refusing more never raises the risk: its expectation can then be promised without a test."""
-        return self.risk == "wrong" or (self.risk == "cost" and self.refusal_cost == 0)
+    def in_expectation(self) -> bool:
+        """Whether the promise is about the mean over draws: refusing more never raises the risk, and nothing stricter is asked for."""
+        monotone = self.risk == "wrong" or (self.risk == "cost" and self.refusal_cost == 0)
+        return monotone and self.guarantee == "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ def choose(responses: Responses, promise: Promise) -> Choice | None:
     """
     if responses.images < 2:
         raise ValueError(f"risk: {responses.images} images are too few to promise anything on; at least 2 are needed")
-    if promise.monotone:
+    if promise.in_expectation:
         threshold = conformal_threshold(responses, promise)
         return None if threshold is None else _choice(responses, responses, promise, threshold, None)
     learn, test = divide(responses, promise)
