@@ -76,7 +76,9 @@ def check_table(run: RunConfig, graded: dict[str, dict[str, Node]]) -> str:
     }
     both = pool(list(parts.values()))
     base = promise_of(run.risk)
-    share = "" if base.in_expectation else f"The promise: not broken in {1 - run.risk.delta:.0%} of the draws."
+    share = f"The promise: not broken in {1 - run.risk.delta:.0%} of the draws."
+    if base.in_expectation:
+        share = "The promise is about the mean over draws."
     before = achieved(both, np.inf, base)
     rows = []
     for level in LEVELS:
@@ -107,7 +109,7 @@ def check_table(run: RunConfig, graded: dict[str, dict[str, Node]]) -> str:
             "promised: draws in which some threshold could be promised; kept: of these, the other half's risk is at most the level; "
             "not broken: kept, or nothing was promised. Means over the promised draws. on test: calibrated on align-val alone.",
             f"{both.images} images of align-val and test, {len(both.value)} questions; without a rule risk {_short(before[0])}, coverage "
-            f"{_short(before[1])}. {share}".strip(),
+            f"{_short(before[1])}. {share}",
         ),
     )
     return to_markdown([table])
