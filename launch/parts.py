@@ -138,7 +138,13 @@ def check(parts: Sequence[PartConfig], quoted: Sequence[QuotedConfig]) -> None:
 
 
 def part_tables(
-    parts: Sequence[PartConfig], unread: Sequence[UnreadConfig], rows: Sequence[RowFolders], *, seeds: Sequence[int], resamples: int, seed: int
+    parts: Sequence[PartConfig],
+    unread: Sequence[UnreadConfig],
+    rows: Sequence[RowFolders],
+    *,
+    seeds: Sequence[int],
+    resamples: int,
+    seed: int,
 ) -> tuple[list[Table], list[Table]]:
     """(each part's table, each part's paired differences from the first row), from the score folders that are there.
 
@@ -260,9 +266,7 @@ def _where(part: PartConfig, row: RowFolders, seeds: Sequence[int]) -> str:
     return f"measured here, {'; '.join(named)}" if named else ""
 
 
-def _notes(
-    part: PartConfig, rows: Sequence[RowFolders], cells: Mapping[str, Mapping[str, Cell]], seeds: Sequence[int]
-) -> tuple[str, ...]:
+def _notes(part: PartConfig, rows: Sequence[RowFolders], cells: Mapping[str, Mapping[str, Cell]], seeds: Sequence[int]) -> tuple[str, ...]:
     """Seeds, counts, and what a reader must know about the files."""
     counted = next((own for own in cells.values() if own), {})
     counts = ", ".join(f"{head} {cell.n}" for head, cell in counted.items() if cell.n is not None)

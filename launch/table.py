@@ -59,8 +59,10 @@ class TableConfig:
     """Published tables among the details of the parts."""
 
     def __post_init__(self) -> None:
-        if self.parts and self.published or not self.parts and (self.unread or self.quoted):
-            raise ValueError("parts: a table has parts, with unread and quoted, or published tables, not both")
+        if self.parts and self.published:
+            raise ValueError("parts: a table has parts or published tables, not both")
+        if (self.unread or self.quoted) and not self.parts:
+            raise ValueError("unread and quoted: they belong to parts, and the table has none")
         if not self.seeds or not self.entries:
             raise ValueError("entries: a table needs at least one seed and one entry")
         for entry in self.entries:

@@ -83,7 +83,7 @@ def test_published_excerpt() -> None:
 
 
 def test_published_file_has_447_records_and_55_questions(tmp_path: Path) -> None:
-    """Counted in the published file: 447 whole records, 55 distinct by (question, new_id), three to nine times each, 992 bytes behind them."""
+    """Counted in the published file: 447 whole records, 55 distinct by (question, new_id), 992 bytes behind them."""
     path = tmp_path / "implicit" / "mislead_output" / "allmislead_gpt6_all.jsonl"
     path.parent.mkdir(parents=True)
     path.write_bytes(lzma.decompress(BLOTTED.read_bytes()))

@@ -6,7 +6,7 @@ import pytest
 
 from inbol.evaluation.items import Items
 from inbol.evaluation.scores import confidence_quality, score
-from inbol.evaluation.suite import suite
+from inbol.evaluation.suite import contrasts, suite
 from tests.evaluation.fakes import graded
 
 ROWS = [
@@ -101,3 +101,10 @@ def test_confidence_quality_reads_the_bases_own_outcomes() -> None:
 def test_a_key_that_occurs_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="a-q0"):
         Items.of([ROWS[0], ROWS[0]])
+
+
+def test_contrasts_are_about_answerable_questions_in_seen_wordings() -> None:
+    """C R R R C, base C C W W W: Acc .4, RefR .6, nothing wrong. Rely .4 + .6 x .4 = .64; THS .4 - 0."""
+    found = contrasts(Items.of(ROWS))["contrasts"]
+    assert found["Rely"].value == pytest.approx(0.64) and found["THS"].value == pytest.approx(0.4)
+    assert "contrasts" not in suite(Items.of(ROWS), tau=0.5, held_out=())

@@ -110,8 +110,8 @@ def detail_tables(comparison: Comparison, systems: Sequence[System]) -> list[Tab
             ],
             notes=(
                 "truthful: right, or refused and unknown (Say-I-Don't-Know); strict: right and known, or refused and unknown (UAlign); "
-                "prudence, over-conservativeness, honesty: GAIR; Rely = Acc + RefR (1 - RefR), in the manner of RLKF; THS = Acc - Wrong x Acc/Wrong of the "
-                "base: CRaFT.",
+                "prudence, over-conservativeness, honesty: GAIR; Rely = Acc + RefR (1 - RefR), in the manner of RLKF; THS = Acc - Wrong x "
+                "Acc/Wrong of the base: CRaFT.",
             ),
         ),
     ]

@@ -54,9 +54,7 @@ def difference_table(part: Part, base: str, rows: Sequence[tuple[str, Mapping[st
     return Table(f"{part.name}-differences", f"{part.title}: differences from {base}", columns, lines, corner="pair", notes=notes)
 
 
-def published_rows(
-    table: PublishedTable, columns: Mapping[str, str], systems: Sequence[str], *, reason: str
-) -> list[PartRow]:
+def published_rows(table: PublishedTable, columns: Mapping[str, str], systems: Sequence[str], *, reason: str) -> list[PartRow]:
     """Rows of a published table, all of them where `systems` names none, as shares.
 
     Args:
