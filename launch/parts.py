@@ -66,6 +66,8 @@ class PartConfig:
     title: str
     columns: tuple[ColumnConfig, ...]
     beside: tuple[BesideConfig, ...] = ()
+    unread: bool = True
+    """Whether the paper's rows that could not be read stand here too."""
 
     def __post_init__(self) -> None:
         heads = [column.head for column in self.columns]
@@ -166,7 +168,7 @@ def part_tables(
         for beside in config.beside:
             reason = "; ".join(dict.fromkeys([*([beside.not_comparable] if beside.not_comparable else []), *kept]))
             shown += published_rows(load_published(beside.table), beside.columns, beside.systems, reason=reason)
-        shown += [unread_row(one.row, one.source) for one in unread]
+        shown += [unread_row(one.row, one.source) for one in unread if config.unread]
         main.append(part_table(part, shown))
         if len(rows) > 1:
             paired = [(row.label, _paired(config, row, rows[0], comparison, seed)) for row in rows[1:]]

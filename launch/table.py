@@ -54,7 +54,7 @@ class TableConfig:
     parts: tuple[PartConfig, ...] = ()
     """Columns by benchmark and measure, a table for each part; nothing else is reported."""
     unread: tuple[UnreadConfig, ...] = ()
-    """Rows of the paper that could not be read: below the measured ones in every part."""
+    """Rows of the paper that could not be read: below the measured ones in every part that wants them."""
     quoted: tuple[QuotedConfig, ...] = ()
     """Published tables among the details of the parts."""
 
