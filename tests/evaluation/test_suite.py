@@ -80,7 +80,7 @@ def test_intrinsic_detection_and_its_banded_form() -> None:
 
 
 def test_detection_over_all_items() -> None:
-    """Seen and beyond, ten items, six refused. Beyond (5): three of them. Unknown or beyond (7): .1 and three; wrongly: .8 and .7 of three."""
+    """Seen and beyond, ten items, six refused. Beyond (5): three of them. Unknown or beyond (7): .1 and three; not: .8, .7 of 3."""
     assert value("refusal/extrinsic", "precision") == pytest.approx(3 / 6)
     assert value("refusal/extrinsic", "F1") == pytest.approx(2 * 3 / (6 + 5))
     assert value("refusal/extrinsic", "over-refusal") == pytest.approx(3 / 5)
@@ -92,8 +92,9 @@ def test_detection_over_all_items() -> None:
 
 
 def test_scores_that_need_the_base() -> None:
-    """Seen: C R R R C, known but the last two, base C C W W W. Truthful: C, the R at .1, C; strict without the C at .3. Right neither time:
-    two, both refused; right before: two, one refused. Of the base's three errors two are refused and one is mended; one right one is refused."""
+    """Seen: C R R R C, known but the last two, base C C W W W. Truthful: C, the R at .1, C; strict without the C at .3. Right neither
+    time: two, both refused; right before: two, one refused. Of the base's three errors two are refused and one is mended; a right answer
+    is refused."""
     assert value("trust", "truthful answerable") == pytest.approx(3 / 5)
     assert value("trust", "truthful-strict answerable") == pytest.approx(2 / 5)
     assert value("trust", "truthful all") == pytest.approx(6 / 10)
