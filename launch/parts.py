@@ -148,13 +148,17 @@ def part_tables(
     resamples: int,
     seed: int,
 ) -> tuple[list[Table], list[Table]]:
-    """(each part's table, each part's paired differences from the first row), from the score folders that are there.
+    """(each part's table, their details), from the score folders that are there.
+
+    The details are each part's paired differences from the first row and, where a part has columns of the recipe's own split, the tables
+    that a report on it begins with.
 
     Raises:
         ValueError: a measure that the scores do not have, or rows that were asked different things.
     """
     comparison = _compare(rows, resamples=resamples, seed=seed) if own_split(parts) else None
-    main, differing = [], []
+    main: list[Table] = []
+    further: list[Table] = []
     for config in parts:
         cells = {row.label: _cells(config, row, comparison, seed) for row in rows}
         part = Part(
@@ -172,8 +176,11 @@ def part_tables(
         main.append(part_table(part, shown))
         if len(rows) > 1:
             paired = [(row.label, _paired(config, row, rows[0], comparison, seed)) for row in rows[1:]]
-            differing.append(difference_table(part, rows[0].label, paired))
-    return main, differing
+            further.append(difference_table(part, rows[0].label, paired))
+    if comparison is not None:
+        systems = [System(name=row.label, label=row.label, runs=row.scores) for row in rows if row.label in comparison.runs]
+        further += main_tables(comparison, systems, [systems[0].name])
+    return main, further
 
 
 def report_parts(
@@ -189,11 +196,8 @@ def report_parts(
     seed: int,
 ) -> None:
     """Write `table.md|csv|tex` (the parts), `details.*` (differences, every measure, quoted tables) and `report.html` into `out`."""
-    main, differing = part_tables(parts, unread, rows, seeds=seeds, resamples=resamples, seed=seed)
-    further = [*differing, *details([(row.label, row.benchmarks) for row in rows], seed)]
-    if own_split(parts) and (comparison := _compare(rows, resamples=resamples, seed=seed)) is not None:
-        systems = [System(name=row.label, label=row.label, runs=row.scores) for row in rows if row.label in comparison.runs]
-        further += main_tables(comparison, systems, [systems[0].name])
+    main, own = part_tables(parts, unread, rows, seeds=seeds, resamples=resamples, seed=seed)
+    further = [*own, *details([(row.label, row.benchmarks) for row in rows], seed)]
     further += [quoted_table(one) for one in quoted]
     for name, tables in (("table", main), ("details", further)):
         write_tables(out, name, tables, heading=title if name == "table" else f"{title}: details")
