@@ -13,7 +13,7 @@ from inbol.reporting.benchmarks import BenchmarkFolders, benchmark_tables, measu
 from inbol.reporting.html import render
 from inbol.reporting.load import System
 from inbol.reporting.published import Beside, Measured, PublishedTable, beside_table
-from inbol.reporting.tables import Table, to_csv, to_latex, to_markdown
+from inbol.reporting.tables import Table, write_tables
 from inbol.shards.files import write_text
 from launch.compose import CONF, names
 
@@ -75,13 +75,11 @@ def report_published(
     """
     tables = load_all(published)
     main = [_beside(config, tables[config.table], rows, seeds, seed) for config in published]
-    details = _details(rows, seed)
-    for name, some in (("table", main), ("details", details)):
-        write_text(out / f"{name}.md", to_markdown(some, heading=title if name == "table" else f"{title}: details"))
-        write_text(out / f"{name}.csv", to_csv(some))
-        write_text(out / f"{name}.tex", to_latex(some))
+    further = details(rows, seed)
+    for name, some in (("table", main), ("details", further)):
+        write_tables(out, name, some, heading=title if name == "table" else f"{title}: details")
     facts = ["Published values are the authors', from the sources in the footnotes; every mean of theirs is computed here from their rows."]
-    page = render(title=title, facts=facts, main=main, details=details, figures=[], gallery=[], sources=[])
+    page = render(title=title, facts=facts, main=main, details=further, figures=[], gallery=[], sources=[])
     write_text(out / "report.html", page)
 
 
@@ -94,21 +92,21 @@ def _beside(
 ) -> Table:
     measured, reasons = [], dict.fromkeys([config.not_comparable] if config.not_comparable else [])
     for label, folders in rows:
-        own = folders[table.benchmark]
-        where = ", ".join(f"{'/'.join(folder.parts[-2:])} (seed {s})" for folder, s in zip(own, seeds, strict=True))
+        own = folders.get(table.benchmark, ())
+        where = ", ".join(f"{'/'.join(folder.parts[-2:])} (seed {s})" for folder, s in zip(own, seeds, strict=bool(own)))
         measured.append(Measured(label, measured_cells(own, seed=seed), f"measured here: {where}"))
         reasons |= dict.fromkeys(reservations(own))
     beside = Beside(table=table, measures=config.measures, further=config.further, not_comparable="; ".join(reasons))
     return beside_table(config.table, beside, measured)
 
 
-def _details(rows: Sequence[tuple[str, Mapping[str, Sequence[Path]]]], seed: int) -> list[Table]:
+def details(rows: Sequence[tuple[str, Mapping[str, Sequence[Path]]]], seed: int) -> list[Table]:
     """Every measure of every benchmark that was run for all rows, and the differences from the first row."""
     benchmarks = list(dict.fromkeys(name for _, folders in rows for name in folders))
-    folders: BenchmarkFolders = {name: {label: own[name] for label, own in rows} for name in benchmarks}
+    folders: BenchmarkFolders = {name: {label: own.get(name, ()) for label, own in rows} for name in benchmarks}
     systems = [System(name=label, label=label, runs=()) for label, _ in rows]
     run = {
-        name: {label: paths for label, paths in by_row.items() if all((path / "scores.json").is_file() for path in paths)}
+        name: {label: paths for label, paths in by_row.items() if paths and all((path / "scores.json").is_file() for path in paths)}
         for name, by_row in folders.items()
     }
     values, differences = benchmark_tables(run, systems, seed=seed)

@@ -13,11 +13,13 @@ from rich.console import Console
 from inbol.config.load import ConfigError, from_mapping
 from inbol.config.run import RunConfig, round_of
 from inbol.reporting.build import System, build_report
+from inbol.reporting.tables import to_markdown
 from inbol.shards.manifest import is_complete
 from launch.compose import CONF, compose_run, names
 from launch.confidence_table import is_estimator_table, run_estimator_table
 from launch.console import Screen
 from launch.local import run_nodes
+from launch.parts import PartConfig, QuotedConfig, RowFolders, UnreadConfig, benchmarks_of, check, own_split, part_tables, report_parts
 from launch.plan import Node, benchmark_nodes, score_nodes
 from launch.published import PublishedConfig, load_all, report_published
 from launch.rows import labels
@@ -49,8 +51,18 @@ class TableConfig:
     """Rows, as `<recipe>/<row>`, that every other row is compared with, paired; all where empty."""
     published: tuple[PublishedConfig, ...] = ()
     """Published tables to stand beside the rows; the table is then about their benchmarks alone, and nothing else is scored."""
+    parts: tuple[PartConfig, ...] = ()
+    """Columns by benchmark and measure, a table for each part; nothing else is reported."""
+    unread: tuple[UnreadConfig, ...] = ()
+    """Rows of the paper that could not be read: below the measured ones in every part that wants them."""
+    quoted: tuple[QuotedConfig, ...] = ()
+    """Published tables among the details of the parts."""
 
     def __post_init__(self) -> None:
+        if self.parts and self.published:
+            raise ValueError("parts: a table has parts or published tables, not both")
+        if (self.unread or self.quoted) and not self.parts:
+            raise ValueError("unread and quoted: they belong to parts, and the table has none")
         if not self.seeds or not self.entries:
             raise ValueError("entries: a table needs at least one seed and one entry")
         for entry in self.entries:
@@ -96,6 +108,23 @@ def load_table(name: str) -> TableConfig:
     return from_mapping(TableConfig, yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
+def with_own(config: TableConfig, overrides: list[str]) -> tuple[TableConfig, list[str]]:
+    """The table at another scale or with other seeds, which ARGS name as `scale=7b` and `seeds=[0,1]`, and the overrides that are left."""
+    scale, seeds, left = config.scale, config.seeds, []
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key == "scale":
+            scale = value
+        elif key == "seeds":
+            try:
+                seeds = tuple(int(one) for one in value.strip("[]").split(","))
+            except ValueError:
+                raise ConfigError([f"seeds: {value!r} is not a list of whole numbers such as [0,1,2]"]) from None
+        else:
+            left.append(text)
+    return replace(config, scale=scale, seeds=seeds), left
+
+
 def plan_table(config: TableConfig, overrides: list[str]) -> TablePlan:
     """Compose and plan every entry with every seed. Raises ConfigError with the mistakes of all entries."""
     nodes: dict[Path, tuple[Node, RunConfig]] = {}
@@ -103,9 +132,10 @@ def plan_table(config: TableConfig, overrides: list[str]) -> TablePlan:
     runs: list[RunConfig] = []
     errors: list[str] = []
     vqa: Node | None = None
-    asked = sorted({table.benchmark for table in load_all(config.published).values()})
+    check(config.parts, config.quoted)
+    asked = sorted({table.benchmark for table in load_all(config.published).values()}) or benchmarks_of(config.parts)
     given = [f"benchmarks=[{','.join(asked)}]"] if asked else []
-    nodes_of = benchmark_nodes if asked else score_nodes
+    nodes_of = benchmark_nodes if asked and not own_split(config.parts) else score_nodes
     for entry in config.entries:
         planned: list[tuple[RunConfig, dict[str, Node]]] = []
         for seed in config.seeds:
@@ -166,7 +196,7 @@ def run_table(args: argparse.Namespace) -> int:
     """The command `table`."""
     if is_estimator_table(args.table):
         return run_estimator_table(args)
-    table = plan_table(load_table(args.table), list(args.overrides))
+    table = plan_table(*with_own(load_table(args.table), list(args.overrides)))
     if args.dry:
         return _show(args.table, table)
     if table.runs[0].launcher.kind == "slurm":
@@ -199,6 +229,20 @@ def report(table: TablePlan, out: Path) -> None:
             seed=table.runs[0].score.seed,
         )
         return
+    if table.config.parts:
+        score, config = table.runs[0].score, table.config
+        report_parts(
+            out,
+            title=config.title,
+            parts=config.parts,
+            unread=config.unread,
+            quoted=config.quoted,
+            rows=_folders(table),
+            seeds=config.seeds,
+            resamples=score.bootstrap,
+            seed=score.seed,
+        )
+        return
     systems = [
         System(
             name=row.name,
@@ -225,6 +269,18 @@ def report(table: TablePlan, out: Path) -> None:
     )
 
 
+def _folders(table: TablePlan) -> list[RowFolders]:
+    """Where the measured rows lie, or will."""
+    return [
+        RowFolders(
+            label=row.label,
+            scores=tuple(node.folder for node in row.scores),
+            benchmarks={name: tuple(node.folder for node in nodes) for name, nodes in row.benchmarks.items()},
+        )
+        for row in table.rows
+    ]
+
+
 def _show(name: str, table: TablePlan) -> int:
     console = Console(highlight=False, soft_wrap=True)
     missing = 0
@@ -232,5 +288,11 @@ def _show(name: str, table: TablePlan) -> int:
         complete = is_complete(node.folder)
         missing += not complete
         console.print(f"{'complete' if complete else 'to run':<8}  seed {run.seed}  {node.name:<22} {node.fingerprint}", markup=False)
+    if (config := table.config).parts:  # what is there already, and `not run` elsewhere
+        score = table.runs[0].score
+        so_far, _ = part_tables(
+            config.parts, config.unread, _folders(table), seeds=config.seeds, resamples=score.bootstrap, seed=score.seed
+        )
+        console.print(to_markdown(so_far, heading=config.title), markup=False)
     console.print(f"table {name}: {len(table.rows)} rows, {missing} of {len(table.nodes)} stages to run")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from tests.benchmarks.mub_world import record, write, yes_no
 
 EXCERPT = Path(__file__).parent / "golden" / "mub_excerpt.jsonl"
 """Three records (six with repetitions) of the published allmislead_gpt6_all.jsonl and the start of the next; licence beside it."""
+
+BLOTTED = Path(__file__).parent / "golden" / "mub_gpt6_blotted.jsonl.xz"
+"""The whole published allmislead_gpt6_all.jsonl with its texts made unreadable; golden/README.md says how."""
 
 
 def test_a_cut_array_gives_its_whole_records_and_says_what_is_lost(tmp_path: Path) -> None:
@@ -76,6 +80,19 @@ def test_published_excerpt() -> None:
     assert len(towers.misleading) == 5 and not towers.misleading[0].startswith("1.")
     assert (train.yes_no, train.answer, train.hint, train.choices) == (True, "yes", "no", {})
     assert len(lab.misleading) == 5  # the published text starts with an empty note
+
+
+def test_published_file_has_447_records_and_55_questions(tmp_path: Path) -> None:
+    """Counted in the published file: 447 whole records, 55 distinct by (question, new_id), 992 bytes behind them."""
+    path = tmp_path / "implicit" / "mislead_output" / "allmislead_gpt6_all.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(lzma.decompress(BLOTTED.read_bytes()))
+    array, reading = read_array(path), read_folder(tmp_path)
+    assert (path.stat().st_size, len(array.records), array.lost, array.closed) == (1_310_720, 447, 992, False)
+    assert len(reading.records) == 55 and {r.num for r in reading.records} == {6}
+    assert reading.notes[0] == (
+        "allmislead_gpt6_all.jsonl: 447 records, 55 of them new by (question, new_id); TRUNCATED, the last 992 bytes are no whole record."
+    )
 
 
 def test_repetitions_are_dropped_and_files_merged(tmp_path: Path) -> None:

@@ -69,6 +69,18 @@ def test_constants_and_several_ratios_add_up() -> None:
     assert np.allclose(samples[:, 1], 0.0)
 
 
+def test_a_form_of_ratios_is_taken_in_every_resample() -> None:
+    """Rely and THS, beside a sum: each resample is the measure of the items drawn, as often as they are drawn."""
+    rng = np.random.default_rng(3)
+    v, base = rng.integers(-1, 2, size=24).astype(np.int8), rng.integers(-1, 2, size=24).astype(np.int8)
+    image = np.arange(24) // 3
+    samples = resample([m.rely(v), m.acc(v), m.ths(v, base)], image, num_images=8, resamples=30, seed=5)
+    for row, weights in zip(samples, next(weight_blocks(8, resamples=30, seed=5))):
+        drawn = np.repeat(np.arange(24), weights[image].astype(int))
+        expected = [m.rely(v[drawn]).value, m.acc(v[drawn]).value, m.ths(v[drawn], base[drawn]).value]
+        assert row == pytest.approx([np.nan if x is None else x for x in expected], nan_ok=True)
+
+
 def test_seed_noise_enters_the_interval() -> None:
     """Three seeds at 0, 1 and 2 without item noise: variance of the mean of S seeds is s^2 / S = 1/3, as the stretched draws have."""
     samples = np.repeat(np.array([0.0, 1.0, 2.0])[:, None], 20_000, axis=1)

@@ -28,8 +28,20 @@ def test_auroc_of_shares_equals_auroc_of_their_samples() -> None:
     scores, shares = arrays([0.8, 0.3], [0.75, 0.25])
     samples, hits = arrays([0.8] * 4 + [0.3] * 4, [1, 1, 1, 0, 1, 0, 0, 0])
     assert c.evaluate(c.auroc, scores, shares) == pytest.approx(c.evaluate(c.auroc, samples, hits))
+    assert c.evaluate(c.average_precision, scores, shares) == pytest.approx(c.evaluate(c.average_precision, samples, hits))
     assert c.evaluate(c.brier, scores, shares) == pytest.approx(c.evaluate(c.brier, samples, hits))
     assert c.evaluate(c.ece, scores, shares) == pytest.approx(c.evaluate(c.ece, samples, hits))
+
+
+def test_average_precision_with_ties() -> None:
+    """.9 right; .5 right and wrong; .1 wrong. Half of the right ones at precision 1, the other half at 2/3: 5/6, in any order of the tie.
+    The wrong ones as positives, by falling confidence: .1 (precision 1), then .5 (2/3): 5/6 too."""
+    scores, labels = arrays([0.9, 0.5, 0.5, 0.1], [1, 0, 1, 0])
+    assert c.evaluate(c.average_precision, scores, labels) == pytest.approx(5 / 6)
+    assert c.evaluate(c.average_precision, scores[[0, 2, 1, 3]], labels[[0, 2, 1, 3]]) == pytest.approx(5 / 6)
+    assert c.evaluate(c.average_precision, -scores, 1 - labels) == pytest.approx(5 / 6)
+    assert c.evaluate(c.average_precision, scores, np.ones(4)) == 1.0
+    assert c.evaluate(c.average_precision, scores, np.zeros(4)) is None
 
 
 def test_ece_and_brier() -> None:
@@ -65,7 +77,7 @@ def test_weights_are_repetitions() -> None:
     """Weights 2, 1, 0, 3 give what a list with the items repeated so often gives, for every metric."""
     scores, labels = arrays([0.9, 0.7, 0.5, 0.2], [1, 0, 1, 0])
     times = [2, 1, 0, 3]
-    for metric in (c.ece, c.brier, c.auroc, c.aurc, c.e_aurc):
+    for metric in (c.ece, c.brier, c.auroc, c.average_precision, c.aurc, c.e_aurc):
         weighted = metric(scores, labels, np.array([times], dtype=np.float64))[0]
         assert weighted == pytest.approx(c.evaluate(metric, np.repeat(scores, times), np.repeat(labels, times))), metric
 

@@ -42,9 +42,12 @@ def test_t0_is_truthrl_truthfulness(accuracy: int, hallucination: int, truthfuln
     assert 2 * (m.acc(v).value or 0) + (m.refr(v).value or 0) - 1 == pytest.approx(truthfulness / 1000)
 
 
-@pytest.mark.parametrize(("known", "refused", "truthful"), [(3736, 2958, 6693), (3930, 3859, 7789), (2736, 4855, 7591)])
+@pytest.mark.parametrize(
+    ("known", "refused", "truthful"),
+    [(3736, 2958, 6693), (2857, 4619, 7475), (3930, 3859, 7789), (3838, 4059, 7896), (3590, 4057, 7647), (2736, 4855, 7591)],
+)
 def test_truthful_rate_is_the_sum_of_two_quadrants(known: int, refused: int, truthful: int) -> None:
-    """Say-I-Don't-Know (2401.13275): Truthful = Ik-Ik + Ik-Idk, rows Prompting, DPO and HIR, within .01 of the printed percentages."""
+    """Say-I-Don't-Know (2401.13275): Truthful = Ik-Ik + Ik-Idk, rows Prompting, SFT, DPO, BoN, PPO, HIR, within .01 of print."""
     v = of("C" * known + "R" * refused + "W" * (10_000 - known - refused))
     unknown_when_refused = v != 0
     assert m.truthful_rate(v, unknown_when_refused).value == pytest.approx(truthful / 10_000, abs=1.01e-4)
@@ -117,3 +120,43 @@ def test_a_mask_restricts_the_items() -> None:
     v = of("CWRR")
     assert m.acc(v, flags("1100")).value == pytest.approx(0.5)
     assert m.refr(v, flags("0111")).value == pytest.approx(2 / 3)
+
+
+def test_rely_by_hand() -> None:
+    """CCRRRWWWWW: Acc .2, RefR .3, Wrong .5: .2 + .3 x .7 = .41, and .7 x (1 - .5) + .3 x .2 = .41. All refused: 0; half: 1/2 x 1/2."""
+    v = of("CCRRRWWWWW")
+    assert m.rely(v).value == pytest.approx(0.41) and m.rely(v).n == 10
+    assert m.rely(of("RRRR")).value == pytest.approx(0.0)
+    assert m.rely(of("RW")).value == pytest.approx(0.25)
+    assert m.rely(v, flags("0000000000")).value is None
+
+
+@pytest.mark.parametrize("counts", ["C", "W", "CCRW", "CRRRRRRW", "CCCCCCWW", "WWWWR"])
+def test_rely_is_the_weighted_mean_of_truthfulness_and_accuracy(counts: str) -> None:
+    """alpha (1 - Wrong) + (1 - alpha) Acc with alpha = coverage is Acc + RefR (1 - RefR), whatever the outcomes."""
+    v = of(counts)
+    alpha, false, right = m.coverage(v).value, m.wrong(v).value, m.acc(v).value
+    assert alpha is not None and false is not None and right is not None
+    assert m.rely(v).value == pytest.approx(alpha * (1 - false) + (1 - alpha) * right)
+
+
+def test_ths_by_hand() -> None:
+    """Base CCCCCCWW (Acc .75, Wrong .25, slope 3), after CCCCCRRW: .625 - .125 x 3 = .25; one right answer refused and one wrong one.
+
+    As in the released code, cross(a, b) / cross((1, 0), b) with a = (Acc, Wrong) and b the base's: (.625 x .25 - .75 x .125) / .25.
+    """
+    base, v = of("CCCCCCWW"), of("CCCCCRRW")
+    assert m.ths(v, base).value == pytest.approx(0.25)
+    assert m.ths(v, base).value == pytest.approx((0.625 * 0.25 - 0.75 * 0.125) / 0.25)
+    assert m.ths(v, base, flags("11111110")).value == pytest.approx(5 / 7)  # base CCCCCCW: Wrong is 0 after
+    assert m.ths(v, of("CCCCCCCC")).value is None
+
+
+@pytest.mark.parametrize("counts", ["CW", "CCCW", "WWWR", "CRRWWW"])
+def test_ths_of_the_base_is_zero(counts: str) -> None:
+    assert m.ths(of(counts), of(counts)).value == pytest.approx(0.0)
+
+
+def test_ths_is_t0_where_the_base_is_right_as_often_as_wrong() -> None:
+    base, v = of("CCWWRR"), of("CRRRCW")
+    assert m.ths(v, base).value == pytest.approx(m.t0(v).value)

@@ -6,7 +6,7 @@ import pytest
 
 from inbol.evaluation.items import Items
 from inbol.evaluation.scores import confidence_quality, score
-from inbol.evaluation.suite import suite
+from inbol.evaluation.suite import contrasts, suite
 from tests.evaluation.fakes import graded
 
 ROWS = [
@@ -52,6 +52,7 @@ def test_unsolvable_slices() -> None:
     assert value("unsolvable/false-premise/level=0", "RefR") == pytest.approx(1.0)
     assert value("unsolvable/text-kinds", "RefR") == pytest.approx(1.0)
     assert value("unsolvable/held-out", "RefR") == pytest.approx(0.0)
+    assert value("unsolvable", "T0") == pytest.approx(3 / 5 - 1)
     assert value("unsolvable", "T1") == pytest.approx(2 * 3 / 5 - 1)
 
 
@@ -67,6 +68,7 @@ def test_over_refusal_denominators() -> None:
     assert value("over-refusal", "known") == pytest.approx(2 / 3)
     assert value("over-refusal", "base right") == pytest.approx(0.5)
     assert value("over-refusal", "unseen, base right") == pytest.approx(0.5)
+    assert value("over-refusal", "unseen, c>=.8") == pytest.approx(0.5)
 
 
 def test_intrinsic_detection_and_its_banded_form() -> None:
@@ -75,6 +77,32 @@ def test_intrinsic_detection_and_its_banded_form() -> None:
     assert value("refusal/intrinsic", "recall") == pytest.approx(1 / 2)
     assert value("refusal/intrinsic-banded", "precision") == pytest.approx(1 / 3)
     assert value("refusal/extrinsic", "recall") == pytest.approx(3 / 5)
+
+
+def test_detection_over_all_items() -> None:
+    """Seen and beyond, ten items, six refused. Beyond (5): three of them. Unknown or beyond (7): .1 and three; not: .8, .7 of 3."""
+    assert value("refusal/extrinsic", "precision") == pytest.approx(3 / 6)
+    assert value("refusal/extrinsic", "F1") == pytest.approx(2 * 3 / (6 + 5))
+    assert value("refusal/extrinsic", "over-refusal") == pytest.approx(3 / 5)
+    assert value("refusal/all", "precision") == pytest.approx(4 / 6)
+    assert value("refusal/all", "recall") == pytest.approx(4 / 7)
+    assert value("refusal/all", "F1") == pytest.approx(2 * 4 / (6 + 7))
+    assert value("refusal/all", "over-refusal") == pytest.approx(2 / 3)
+    assert value("refusal/intrinsic", "F1") == pytest.approx(2 * 1 / (3 + 2))
+
+
+def test_scores_that_need_the_base() -> None:
+    """Seen: C R R R C, known but the last two, base C C W W W. Truthful: C, the R at .1, C; strict without the C at .3. Right neither
+    time: two, both refused; right before: two, one refused. Of the base's three errors two are refused and one is mended; a right answer
+    is refused."""
+    assert value("trust", "truthful answerable") == pytest.approx(3 / 5)
+    assert value("trust", "truthful-strict answerable") == pytest.approx(2 / 5)
+    assert value("trust", "truthful all") == pytest.approx(6 / 10)
+    assert value("trust", "prudence") == pytest.approx(1.0)
+    assert value("trust", "over-conservativeness") == pytest.approx(1 / 2)
+    assert value("trust", "honesty") == pytest.approx(0.75)
+    parts = {name: value("gain", name) for name in ("refused-wrong", "fixed", "refused-right", "broken", "gain")}
+    assert list(parts.values()) == pytest.approx([2 / 3, 1 / 3, 1 / 3, 0, 1.0])
 
 
 def test_scores_have_value_interval_and_n_and_null_for_nothing() -> None:
@@ -101,3 +129,10 @@ def test_confidence_quality_reads_the_bases_own_outcomes() -> None:
 def test_a_key_that_occurs_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="a-q0"):
         Items.of([ROWS[0], ROWS[0]])
+
+
+def test_contrasts_are_about_answerable_questions_in_seen_wordings() -> None:
+    """C R R R C, base C C W W W: Acc .4, RefR .6, nothing wrong. Rely .4 + .6 x .4 = .64; THS .4 - 0."""
+    found = contrasts(Items.of(ROWS))["contrasts"]
+    assert found["Rely"].value == pytest.approx(0.64) and found["THS"].value == pytest.approx(0.4)
+    assert "contrasts" not in suite(Items.of(ROWS), tau=0.5, held_out=())

@@ -101,7 +101,7 @@ def test_mistakes_are_told_before_anything_starts() -> None:
     with pytest.raises(ConfigError) as error:
         plan_table(replace(config, published=bad), [])
     assert len(error.value.errors) == 2
-    assert "there is no 'mub-mein'; there are mm-sap, mub-finetuned" in str(error.value)
+    assert "there is no 'mub-mein'; there are bicr, evaluate-idk, mm-sap" in str(error.value)
     assert "mub-low has no column 'F-F'; it has all, T-F, F-T" in str(error.value)
 
 

@@ -50,15 +50,17 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
     """Right: 1, .5, 0, 0 (a refusal is not right). accuracy ranks as 1.5 right ones over 2.5 wrong ones: of 3.75 pairs all are won but
     .25 (the half-right question against itself counts half: .125), 3.625 / 3.75. Brier: (.01 + (.16 + .36) / 2 + .04 + .01) / 4 = .08.
     The entropy puts the half-right above the right and both wrong ones above these: 1 x 0 + .5 x 0, ties .125, and the half-right one
-    beats half a wrong: right 1 at -1 wins nothing; .5 at -.5 wins .25 / 2: .125 / 3.75.
+    beats half a wrong: right 1 at -1 wins nothing; .5 at -.5 wins .25 / 2: .125 / 3.75. AP of accuracy: 1 of 1.5 right ones at precision
+    1, .5 at .75: 1.375 / 1.5.
     """
     scored = world(tmp_path, FRESH, SCORES)
     assert scored.keys == ("a-q0", "a-q1", "b-q0", "b-q1") and scored.right.tolist() == [1.0, 0.5, 0.0, 0.0] and scored.num_images == 2
     found = quality([scored], "accuracy", resamples=50, seed=0)
     assert found["AUROC"].value == pytest.approx(3.625 / 3.75)
+    assert found["AP"].value == pytest.approx(1.375 / 1.5)
     assert found["Brier"].value == pytest.approx(0.08)
     entropy = quality([scored], "semantic-entropy", resamples=50, seed=0)
-    assert set(entropy) == {"AUROC", "AURC"} and entropy["AUROC"].value == pytest.approx(0.125 / 3.75)
+    assert set(entropy) == {"AUROC", "AP", "AURC"} and entropy["AUROC"].value == pytest.approx(0.125 / 3.75)
 
 
 def test_seeds_are_averaged_and_compared_in_pairs(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ def test_seeds_are_averaged_and_compared_in_pairs(tmp_path: Path) -> None:
     a, b = second["AUROC"].value, first["AUROC"].value
     assert a is not None and b is not None and second["AUROC - first"].value == pytest.approx(a - b)
     assert first["AUROC"].low is not None and table.rows[0][0] == "accuracy of samples"
-    assert all(cell.n == 4 for cell in table.rows[0][1][:4])
+    assert all(cell.n == 4 for cell in table.rows[0][1][:5])
 
 
 def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:

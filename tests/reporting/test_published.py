@@ -61,6 +61,11 @@ def test_means_are_computed_from_the_rows() -> None:
     assert {k: pytest.approx(v) for k, v in TABLE.means().items()} == {"mean of 3": (70.0, 19.14), "mean of 2 open": (65.0, 28.71)}
 
 
+def test_means_can_be_left_out() -> None:
+    table = beside_table("x", replace(BESIDE, table=replace(TABLE, averaged=False)), OURS)
+    assert [label for label, _ in table.rows] == ["base", "CA-DPO", "Alpha (7B)", "Beta", "Gamma"]
+
+
 def test_beside() -> None:
     """50 % ± 10 measured; a measure with no items is n/a, a system without scores not run, an unpublished column not available."""
     table = beside_table("mub-main", BESIDE, OURS)

@@ -1,6 +1,6 @@
 """Image-clustered bootstrap intervals: whole images are resampled with all their questions, since questions about one image fail together.
 
-A `Measure` is a sum of ratios of sums, so a resample only reweights the per-image sums: one matrix product for all measures and resamples.
+A `Measure` is made of ratios of sums, so a resample only reweights the per-image sums: one matrix product for all measures and resamples.
 The draws depend on (seed, number of images) alone, so two systems graded on the same items see the same resamples, and the difference of
 their columns is the paired bootstrap.
 """
@@ -40,6 +40,7 @@ def resample(measures: Sequence[Measure], image: NDArray[np.int64], *, num_image
     owner = np.array([i for i, m in enumerate(measures) for _ in m.ratios])
     factor = np.array([r.factor for m in measures for r in m.ratios])
     constant = np.array([m.constant for m in measures])
+    forms = [(place, m.form) for place, m in enumerate(measures) if m.form is not None]
     out = np.empty((resamples, len(measures)))
     done = 0
     for weights in weight_blocks(num_images, resamples=resamples, seed=seed):
@@ -49,7 +50,10 @@ def resample(measures: Sequence[Measure], image: NDArray[np.int64], *, num_image
             terms = factor * np.where(bottom > 0, top / bottom, np.nan)
         block = np.tile(constant, (len(weights), 1))
         for term, measure in enumerate(owner):
-            block[:, measure] += terms[:, term]
+            if measures[measure].form is None:
+                block[:, measure] += terms[:, term]
+        for place, form in forms:
+            block[:, place] += form(*terms[:, owner == place].T)
         out[done : done + len(weights)] = block
         done += len(weights)
     return out

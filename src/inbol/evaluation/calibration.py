@@ -1,4 +1,4 @@
-"""Quality of a confidence: ECE, Brier, AUROC, and the risk-coverage curve. Ties never depend on the order of the file.
+"""Quality of a confidence: ECE, Brier, AUROC, average precision, and the risk-coverage curve. Ties never depend on the order of the file.
 
 Labels may be shares in [0, 1] (accuracy over fresh samples: an item counts as that much right and the rest wrong). A metric takes item
 weights [B, N] and returns [B] values, nan where undefined: `evaluate` gives the number (all weights 1), `resample_metric` the bootstrap.
@@ -40,6 +40,18 @@ def auroc(scores: Floats, labels: Floats, weights: Floats) -> Floats:
     lower = wrong.sum(axis=1, keepdims=True) - np.cumsum(wrong, axis=1)  # groups come in falling order of score
     wins = (right * (lower + 0.5 * wrong)).sum(axis=1)
     return _divide(wins, right.sum(axis=1) * wrong.sum(axis=1))
+
+
+def average_precision(scores: Floats, labels: Floats, weights: Floats) -> Floats:
+    """Area under the precision-recall curve as steps: sum over the distinct scores, highest first, of (recall gained) x precision there.
+
+    The right ones are the positives; for the wrong ones give 1 - labels and falling scores. nan without a right one.
+    """
+    groups = _Groups.by_score(scores)
+    right = groups.sums(weights * labels)
+    size = np.cumsum(groups.sums(weights), axis=1)
+    precision = np.divide(np.cumsum(right, axis=1), size, out=np.zeros_like(size), where=size > 0)
+    return _divide((right * precision).sum(axis=1), right.sum(axis=1))
 
 
 def aurc(scores: Floats, labels: Floats, weights: Floats) -> Floats:

@@ -7,7 +7,7 @@ items it is about. It returns a `Measure`; `.value` is the number, and None (nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,25 +33,31 @@ class Ratio:
     factor: float = 1.0
 
 
+Form = Callable[..., Floats]
+"""The values of a measure's ratios, [B] each, in their order -> [B]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """constant + the sum of its ratios."""
+    """constant + the sum of its ratios, or another form of them."""
 
     ratios: tuple[Ratio, ...]
     n: int
     """Items it is about: printed beside the value."""
     constant: float = 0.0
+    form: Form | None = None
+    """How the ratios make the number, where it is not their sum."""
 
     @property
     def value(self) -> float | None:
         """The number; None where a denominator is empty."""
-        total = self.constant
+        terms = []
         for ratio in self.ratios:
             bottom = float(ratio.bottom.sum())
             if bottom == 0:
                 return None
-            total += ratio.factor * float(ratio.top.sum()) / bottom
-        return total
+            terms.append(ratio.factor * float(ratio.top.sum()) / bottom)
+        return self.constant + (float(self.form(*terms)) if self.form else sum(terms))
 
 
 def values(outcomes: Iterable[Outcome]) -> Values:
@@ -181,3 +187,25 @@ def gain_parts(v: Values, base: Values, where: Mask | None = None) -> dict[str, 
         "gain": v.astype(np.float64) - base,
     }
     return {name: Measure((Ratio(top * mask.astype(np.float64), bottom),), n=int(bottom.sum())) for name, top in tops.items()}
+
+
+def rely(v: Values, where: Mask | None = None) -> Measure:
+    """Reliability in the manner of RLKF (2403.18349), whose own equation could not be read: Acc + RefR (1 - RefR).
+
+    The same as coverage x (1 - Wrong) + RefR x Acc. Refusals pay until half of all is refused, and a wrong answer costs nothing by
+    itself, unlike in T0.
+    """
+    mask = _where(v, where)
+    accuracy, refused = acc(v, mask).ratios[0], refr(v, mask).ratios[0]
+    return Measure((accuracy, refused), n=int(mask.sum()), form=lambda a, r: a + r * (1 - r))
+
+
+def ths(v: Values, base: Values, where: Mask | None = None) -> Measure:
+    """Truthful helpfulness (CRaFT, 2410.06913): Acc - Wrong x (Acc of the base / Wrong of the base), as in the paper's released code.
+
+    0 for the base itself, whatever it does; T0 is the same with a slope of 1. None where the base has nothing wrong.
+    """
+    mask = _where(v, where)
+    slope = Ratio((mask & (base == 1)).astype(np.float64), (mask & (base == -1)).astype(np.float64))
+    ratios = (acc(v, mask).ratios[0], wrong(v, mask).ratios[0], slope)
+    return Measure(ratios, n=int(mask.sum()), form=lambda right, false, per_wrong: right - false * per_wrong)

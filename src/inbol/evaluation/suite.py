@@ -39,6 +39,12 @@ def suite(items: Items, *, tau: float, held_out: Collection[str]) -> Suite:
     }
 
 
+def contrasts(items: Items) -> Suite:
+    """Scores of other papers that value refusals otherwise; in reports alone, `scores.json` does not have them."""
+    v, main = items.value, items.answerable & items.seen
+    return {"contrasts": {"Rely": m.rely(v, main), "THS": m.ths(v, items.base, main)}}
+
+
 def _answering(items: Items, where: Mask) -> dict[str, Measure]:
     v = items.value
     return {

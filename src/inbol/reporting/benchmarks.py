@@ -62,13 +62,28 @@ def _headline(table: Table) -> Table:
 
 def measured_cells(folders: Sequence[Path], *, seed: int) -> dict[str, Cell] | None:
     """Every measure of one system over its seeds; None where a seed was not run."""
-    if not all((folder / "scores.json").is_file() for folder in folders):
+    if not folders or not all((folder / "scores.json").is_file() for folder in folders):
         return None
     scored = _load(folders)
     return {
         measure: _cell([s["measures"][measure] for s in scored.scores], scored.samples[:, :, place], seed)
         for place, measure in enumerate(scored.scores[0]["order"])
     }
+
+
+def paired_cells(folders: Sequence[Path], base: Sequence[Path], *, seed: int) -> dict[str, Cell] | None:
+    """Paired difference of every measure of one system from the base; None where a seed of either was not run.
+
+    Raises:
+        ValueError: the two were asked different items, or scored with another number of resamples.
+    """
+    if not folders or not all((folder / "scores.json").is_file() for folder in (*folders, *base)):
+        return None
+    one, other = _load(folders), _load(base)
+    order = other.scores[0]["order"]
+    if any(a[key] != b[key] for a, b in zip(one.scores, other.scores, strict=True) for key in ("n", "images", "order", "interval")):
+        raise ValueError(f"{folders[0]} and {base[0]} were measured on other items or otherwise; their differences would mean nothing")
+    return {measure: _difference(one, other, measure, place, seed) for place, measure in enumerate(order)}
 
 
 def reservations(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -115,18 +130,18 @@ def _differences(name: str, shown: Sequence[tuple[System, _Scored]], seed: int) 
     base, others = shown[0], shown[1:]
     rows = []
     for place, measure in enumerate(base[1].scores[0]["order"]):
-        cells = []
-        for _, one in others:
-            pairs = [(a["measures"][measure], b["measures"][measure]) for a, b in zip(one.scores, base[1].scores, strict=True)]
-            numbers = [
-                {"value": None if a["value"] is None or b["value"] is None else a["value"] - b["value"], "n": a["n"]} for a, b in pairs
-            ]
-            cells.append(_cell(numbers, one.samples[:, :, place] - base[1].samples[:, :, place], seed))
+        cells = [_difference(one, base[1], measure, place, seed) for _, one in others]
         rows.append((measure, tuple(cells)))
     columns = tuple(Column(f"{system.label} - {base[0].label}", "bounds") for system, _ in others)
     notes = ("Paired: the same items and images in both systems, resampled together; * interval clear of 0.",)
     title = f"Benchmark {name}: differences from {base[0].label}"
     return Table(f"benchmark-{name}-differences", title, columns, tuple(rows), corner="measure", notes=notes)
+
+
+def _difference(one: _Scored, base: _Scored, measure: str, place: int, seed: int) -> Cell:
+    pairs = [(a["measures"][measure], b["measures"][measure]) for a, b in zip(one.scores, base.scores, strict=True)]
+    numbers = [{"value": None if a["value"] is None or b["value"] is None else a["value"] - b["value"], "n": a["n"]} for a, b in pairs]
+    return _cell(numbers, one.samples[:, :, place] - base.samples[:, :, place], seed)
 
 
 def _cell(numbers: Sequence[Mapping[str, Any]], samples: Floats, seed: int) -> Cell:

@@ -16,7 +16,7 @@ from inbol.reporting.gallery import choose, examples
 from inbol.reporting.html import Figure, Source, render
 from inbol.reporting.judge import judge_tables
 from inbol.reporting.load import Run, System, load_history, load_runs
-from inbol.reporting.tables import Table, to_csv, to_latex, to_markdown
+from inbol.reporting.tables import Table, write_tables
 from inbol.shards.files import write_text
 from inbol.shards.reader import ImageStore
 
@@ -73,9 +73,7 @@ def build_report(
         sources=[source(s, i, run) for s in systems for i, run in enumerate(runs[s.name])],
     )
     for name, tables in (("table", main), ("details", details)):
-        write_text(out / f"{name}.md", to_markdown(tables, heading=title if name == "table" else f"{title}: details"))
-        write_text(out / f"{name}.csv", to_csv(tables))
-        write_text(out / f"{name}.tex", to_latex(tables))
+        write_tables(out, name, tables, heading=title if name == "table" else f"{title}: details")
     write_text(out / "report.html", page)
     return main
 

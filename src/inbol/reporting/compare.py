@@ -9,7 +9,7 @@ import numpy as np
 from inbol.evaluation.bootstrap import interval, over_seeds, resample
 from inbol.evaluation.metrics import Floats
 from inbol.evaluation.scores import confidence_quality, interval_method
-from inbol.evaluation.suite import suite
+from inbol.evaluation.suite import contrasts, suite
 from inbol.reporting.load import Run
 from inbol.reporting.tables import Cell
 
@@ -29,7 +29,9 @@ class Comparison:
         self.num_questions = len(first.items.keys)
         self.tau: float = first.scores["tau"]
         self.held_out: list[str] = first.scores["held_out"]
-        suites = {name: [suite(r.items, tau=self.tau, held_out=self.held_out) for r in runs[name]] for name in runs}
+        suites = {
+            name: [{**suite(r.items, tau=self.tau, held_out=self.held_out), **contrasts(r.items)} for r in runs[name]] for name in runs
+        }
         self.slices = {name: list(measures) for name, measures in next(iter(suites.values()))[0].items()}
         self.columns = {(s, m): i for i, (s, m) in enumerate((s, m) for s, measures in self.slices.items() for m in measures)}
         self.values: dict[str, Floats] = {}

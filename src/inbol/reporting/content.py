@@ -105,10 +105,13 @@ def detail_tables(comparison: Comparison, systems: Sequence[System]) -> list[Tab
                 _spec("prudence", "trust", "prudence"),
                 _spec("over-cons.", "trust", "over-conservativeness"),
                 _spec("honesty", "trust", "honesty"),
+                _spec("Rely", "contrasts", "Rely"),
+                _spec("THS", "contrasts", "THS"),
             ],
             notes=(
                 "truthful: right, or refused and unknown (Say-I-Don't-Know); strict: right and known, or refused and unknown (UAlign); "
-                "prudence, over-conservativeness, honesty: GAIR.",
+                "prudence, over-conservativeness, honesty: GAIR; Rely = Acc + RefR (1 - RefR), in the manner of RLKF; THS = Acc - Wrong x "
+                "Acc/Wrong of the base: CRaFT.",
             ),
         ),
     ]

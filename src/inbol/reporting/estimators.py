@@ -26,11 +26,12 @@ from inbol.shards.reader import read_shard, shard_names
 
 METRICS: dict[str, calibration.Metric] = {
     "AUROC": calibration.auroc,
+    "AP": calibration.average_precision,
     "AURC": calibration.aurc,
     "ECE": calibration.ece,
     "Brier": calibration.brier,
 }
-OF_ORDER = ("AUROC", "AURC")
+OF_ORDER = ("AUROC", "AP", "AURC")
 """What a score that is no probability has too."""
 COMPARED = "AUROC"
 
@@ -122,8 +123,8 @@ def estimator_table(scored: Sequence[Scored], estimators: Sequence[str], *, resa
     num_images = scored[0].num_images
     notes = (
         f"Split {split}: {n:,} answerable questions in seen wordings about {num_images:,} images. Graded by the share of fresh samples "
-        "that is right, which entered no estimator. AUROC: higher is better; AURC (ties averaged), ECE (15 equal-width bins) and Brier: "
-        "lower is. n/a: the score is no probability.",
+        "that is right, which entered no estimator. AUROC, AP (average precision): higher is better; AURC (ties averaged), ECE (15 "
+        "equal-width bins) and Brier: lower is. n/a: the score is no probability.",
         interval_method(resamples=resamples, num_images=num_images, seeds=len(scored)) + ".",
         "accuracy of samples is the only row that knows the gold answers; P(IK) was trained with those of align-train. The last "
         f"column: paired difference of {COMPARED} from the first row; * interval clear of 0.",

@@ -61,6 +61,8 @@ class PublishedTable:
     columns: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
     notes: tuple[str, ...] = ()
+    averaged: bool = True
+    """Whether means over the rows are shown; a before and an after, or methods of one paper, have none worth printing."""
 
     def __post_init__(self) -> None:
         for name in ("title", "benchmark", "paper", "source"):
@@ -164,7 +166,7 @@ def beside_table(name: str, beside: Beside, measured: Sequence[Measured]) -> Tab
         cells = tuple(Cell(value=value / scale, source=table.provenance) for value in row.values)
         label = f"{row.system} ({row.size})" if row.size else row.system
         rows.append((label, (*cells, *absent, Cell(text=verdict))))
-    for label, values in table.means().items():
+    for label, values in (table.means() if table.averaged else {}).items():
         computed = f"computed here from the rows of {table.provenance}"
         cells = tuple(Cell(value=value / scale, source=computed) for value in values)
         rows.append((label, (*cells, *absent, Cell(text=verdict))))

@@ -7,7 +7,10 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
+
+from inbol.shards.files import write_text
 
 Style = Literal["plus-minus", "bounds", "plain", "percent"]
 
@@ -172,6 +175,13 @@ def to_latex(tables: Sequence[Table]) -> str:
             )
         )
     return "% needs \\usepackage{booktabs}\n" + "\n\n".join(blocks) + "\n"
+
+
+def write_tables(out: Path, name: str, tables: Sequence[Table], *, heading: str) -> None:
+    """Write `<name>.md`, `.csv` and `.tex` into `out`."""
+    write_text(out / f"{name}.md", to_markdown(tables, heading=heading))
+    write_text(out / f"{name}.csv", to_csv(tables))
+    write_text(out / f"{name}.tex", to_latex(tables))
 
 
 def _texts(table: Table, cells: tuple[Cell, ...]) -> list[str]:
