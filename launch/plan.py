@@ -16,7 +16,7 @@ from inbol.config import stages as config
 from inbol.config.benchmarks import TINY, BenchmarkConfig, BenchmarkDataStage, BenchmarkScoreStage
 from inbol.config.identity import identity
 from inbol.config.published import PUBLISHED
-from inbol.config.run import RunConfig, round_of
+from inbol.config.run import RunConfig, is_trained, round_of
 from inbol.config.serving import JudgeStage
 from inbol.config.training import REFERENCE_FREE
 from inbol.probing.estimators.registry import ESTIMATORS, asks_of
@@ -24,6 +24,7 @@ from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
 from inbol.stages.registry import STAGES
 from inbol.text.refusals import LEADING
+from launch import on_policy
 from launch import outside as sources
 from launch.outside import checkpoint_identity, folder_files, folder_identity, published_identity, rule_identity, shards_identity
 from launch.rows import calibrated_row, labels
@@ -54,7 +55,7 @@ class Node:
 
 def plan(run: RunConfig) -> list[Node]:
     """The nodes of `run`, inputs before what reads them, the report last."""
-    return _Planner(run).nodes_for(report=True)
+    return Planner(run).nodes_for(report=True)
 
 
 def score_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
@@ -62,7 +63,7 @@ def score_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
 
     Roles: every row's score, `train:<row>` for trained rows, and `vqa`.
     """
-    planner = _Planner(run)
+    planner = Planner(run)
     inputs = planner.report_inputs()
     return planner.nodes_for(report=False), inputs
 
@@ -72,7 +73,7 @@ def benchmark_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
 
     Roles: `benchmark:<name>:<row>`.
     """
-    planner = _Planner(run)
+    planner = Planner(run)
     for name in run.benchmarks:
         planner.benchmark_data(name)
     inputs = {f"benchmark:{name}:{row}": planner.benchmark_score(name, row) for name in run.benchmarks for row in run.recipe.rows}
@@ -81,7 +82,7 @@ def benchmark_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
 
 def calibration_nodes(run: RunConfig) -> list[Node]:
     """What the calibration of the run's last system takes, in order; `calibrate` is the last."""
-    planner = _Planner(run)
+    planner = Planner(run)
     planner.calibrate(calibrated_row(run))
     return list(planner.made.values())
 
@@ -92,19 +93,19 @@ def graded_nodes(run: RunConfig, splits: Sequence[str]) -> tuple[list[Node], dic
     Returns:
         (all nodes in order, and by split what they are graded from: `vqa`, `unsolvable`, `predictions` and `refusal_logps`).
     """
-    planner, row = _Planner(run), calibrated_row(run)
+    planner, row = Planner(run), calibrated_row(run)
     graded = {split: planner.graded(row, split) for split in splits}
     return list(planner.made.values()), graded
 
 
 def estimate_nodes(run: RunConfig, split: str, estimators: tuple[str, ...]) -> tuple[list[Node], Node]:
     """All nodes in order for the scores of these estimators on one evaluated split, and the node with the scores."""
-    planner = _Planner(run)
+    planner = Planner(run)
     scores = planner.estimate((split,), estimators)
     return planner.nodes_for(report=False, inputs={}), scores
 
 
-class _Planner:
+class Planner:
     """Builds nodes on demand, each once."""
 
     def __init__(self, run: RunConfig) -> None:
@@ -126,7 +127,7 @@ class _Planner:
         for name in self.run.benchmarks:
             self.benchmark_data(name)  # first of all, so that what is missing shows before anything is trained
         scores = {row: self.score(row) for row in rows}
-        trained = {f"train:{row}": self.model(row) for row in rows if row == "sft" or round_of(row)}
+        trained = {f"train:{row}": self.model(row) for row in rows if is_trained(row)}
         measured = {f"benchmark:{name}:{row}": self.benchmark_score(name, row) for name in self.run.benchmarks for row in rows}
         return {**scores, **trained, "vqa": self.vqa(), **measured}
 
@@ -278,6 +279,8 @@ class _Planner:
         """The checkpoint that a row of the table evaluates."""
         row = self.system(row)
         round_ = round_of(row)
+        if row == "grpo":
+            return on_policy.grpo(self)
         return self.dpo(round_) if round_ else self.sft() if row == "sft" else self.base()
 
     def rule(self, model: Node) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inbol.config.run import RunConfig, round_of
 
-LABELS = {"base": "base", "threshold": "base + threshold", "refusal-prompt": "refusal prompt", "sft": "SFT", "dpo": "DPO"}
+LABELS = {"base": "base", "threshold": "base + threshold", "refusal-prompt": "refusal prompt", "sft": "SFT", "dpo": "DPO", "grpo": "GRPO"}
 
 
 def labels(run: RunConfig) -> dict[str, str]:
@@ -18,6 +18,8 @@ def labels(run: RunConfig) -> dict[str, str]:
 
 
 def calibrated_row(run: RunConfig) -> str:
-    """The row whose system the row `calibrated` calibrates: the last of base, sft and the rounds of dpo."""
+    """The row whose system the row `calibrated` calibrates: the last of base, sft, the rounds of dpo, and grpo."""
     rows = run.recipe.rows
+    if "grpo" in rows:
+        return "grpo"
     return max((row for row in rows if round_of(row)), key=round_of, default="sft" if "sft" in rows else "base")

@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from inbol.config.load import ConfigError, from_mapping
-from inbol.config.run import RunConfig, round_of
+from inbol.config.run import RunConfig, is_trained
 from inbol.reporting.build import System, build_report
 from inbol.reporting.tables import to_markdown
 from inbol.shards.manifest import is_complete
@@ -187,7 +187,7 @@ def _check_rows(config: TableConfig, rows: list[PlannedRow]) -> list[str]:
 def _with_rows(run: RunConfig, entry: Entry) -> RunConfig:
     """The run with the rows that the entry shows, and the base that every row is compared with."""
     # which of them is calibrated follows from the rows
-    needed = {row for row in run.recipe.rows if row == "sft" or round_of(row)} if "calibrated" in entry.rows else set()
+    needed = {row for row in run.recipe.rows if is_trained(row)} if "calibrated" in entry.rows else set()
     rows = tuple(row for row in run.recipe.rows if row in ("base", *needed, *entry.rows)) if entry.rows else run.recipe.rows
     return replace(run, recipe=replace(run.recipe, rows=rows))
 

@@ -20,10 +20,11 @@ from inbol.config.estimating import ConfidenceConfig
 from inbol.config.launching import LauncherConfig
 from inbol.config.planning import ModelConfig, PlanConfig
 from inbol.config.risk import RiskConfig
+from inbol.config.rl import GrpoConfig
 from inbol.config.serving import CHECKPOINT, JudgeConfig
 from inbol.config.training import CONFIDENCE_LOSSES, IMAGE_LOSSES, BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
-ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo", "calibrated")
+ROWS = ("base", "threshold", "refusal-prompt", "sft", "dpo", "grpo", "calibrated")
 """And `dpo-2`, `dpo-3`, ... for the later rounds of preference training."""
 STYLES = ("plain", "allow-refusal", *(f"level-{n / 10:.1f}" for n in range(11)))
 """Prompt styles; the same as `text/prompts.py` knows."""
@@ -33,6 +34,11 @@ def round_of(row: str) -> int:
     """The round of preference training after which a row evaluates: 1 for `dpo`, r for `dpo-r`, 0 for every other row."""
     number = row.removeprefix("dpo-")
     return 1 if row == "dpo" else int(number) if row != number and number.isdecimal() and int(number) > 1 and number[0] != "0" else 0
+
+
+def is_trained(row: str) -> bool:
+    """Whether a row has a checkpoint of its own, beside the base's."""
+    return row in ("sft", "grpo") or round_of(row) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +52,8 @@ class RecipeConfig:
     rows: tuple[str, ...]
     """Systems of the table, in order: `base`, `threshold` (base, own sequence probability), `refusal-prompt` (base, a prompt that
     allows refusing), `sft` (after SFT), `dpo` (after DPO), `dpo-2`, ... (after a further round: the checkpoint of the round before it is
-    sampled and labelled anew, and trained on its own pairs), `calibrated` (the last of base, sft and the rounds of dpo among the rows,
-    which then refuses from the threshold on that `risk` promises). The chain of stages follows from them."""
+    sampled and labelled anew, and trained on its own pairs), `grpo` (after SFT and on-policy training), `calibrated` (the last of base,
+    sft, the rounds of dpo and grpo among the rows, which then refuses from the threshold on that `risk` promises). The chain of stages follows from them."""
     labels: dict[str, str] = field(default_factory=dict)
     """Printed name of a row where the row's own is not enough: `{sft: CA-SFT}`."""
     prompts: dict[str, str] = field(default_factory=dict)
@@ -58,8 +64,8 @@ class RecipeConfig:
             if not round_of(row):
                 one_of("rows", row, (*ROWS, "dpo-2"))
         for row, style in self.prompts.items():
-            if not round_of(row):
-                one_of(f"prompts.{row}", row, ("sft", "dpo", "dpo-2"))
+            if not is_trained(row):
+                one_of(f"prompts.{row}", row, ("sft", "dpo", "dpo-2", "grpo"))
             one_of(f"prompts.{row}", style, STYLES)
         if "base" not in self.rows:
             raise ValueError("rows: every table starts from the row 'base'; the other rows are compared with it")
@@ -99,6 +105,7 @@ class RunConfig:
     sft: SftConfig
     pairs: PairsConfig = PairsConfig()
     dpo: DpoConfig
+    grpo: GrpoConfig = GrpoConfig()
     peft: PeftConfig = PeftConfig()
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     predict: PredictConfig = PredictConfig()
@@ -131,6 +138,7 @@ class RunConfig:
         if self.sampling.stop == "label" and (exact := self._needs_all_samples()):
             raise ValueError(f"sampling.stop: 'label' leaves confidences open, but {'; '.join(exact)}; take sampling.stop=never")
         self._check_methods()
+        self._check_on_policy()
         self._check_backends()
         share = self.base.optim.global_batch, self.sft.optim.global_batch, self.dpo.optim.global_batch
         for name, batch in zip(("base", "sft", "dpo"), share, strict=True):
@@ -160,9 +168,20 @@ class RunConfig:
             allowed = "'blank' or 'occluded'" if needed else f"'', or dpo.loss={' or '.join(IMAGE_LOSSES)}"
             raise ValueError(f"pairs.altered: {self.pairs.altered!r} with dpo.loss={self.dpo.loss!r}; take {allowed}")
 
+    def _check_on_policy(self) -> None:
+        """Refuse groups of responses that do not divide over the ranks."""
+        if "grpo" not in self.recipe.rows:
+            return
+        world = self.launcher.world("grpo")
+        if self.grpo.responses % world:
+            raise ValueError(
+                f"grpo.questions: {self.grpo.questions} questions of {self.grpo.group} responses (grpo.group) do not divide over {world} "
+                f"ranks; take a multiple"
+            )
+
     def _check_backends(self) -> None:
         """Refuse an engine that would answer with another checkpoint than the stage's, or on another's GPU."""
-        rows = [row for row in self.recipe.rows if row == "sft" or round_of(row)]
+        rows = [row for row in self.recipe.rows if is_trained(row)]
         if self.predict.backend == "openai" and rows and CHECKPOINT not in self.predict.server.model:
             raise ValueError(
                 f"predict.server.model: {self.predict.server.model!r} would answer for every row, but {', '.join(rows)} have checkpoints "
@@ -176,7 +195,7 @@ class RunConfig:
         """The settings that need all K samples of a question, or its exact confidence."""
         needs = []
         trained = max(map(round_of, self.recipe.rows))
-        if "sft" in self.recipe.rows or trained:
+        if any(map(is_trained, self.recipe.rows)):
             if self.sft_data.method in ("soft", "verb", "levels"):
                 needs.append(f"sft_data.method={self.sft_data.method!r} weighs by them")
             if self.sft_data.answer != "gold":
@@ -185,7 +204,7 @@ class RunConfig:
                 needs.append(f"sft_data.dead_band={self.sft_data.dead_band} compares them with tau")
         if trained:
             needs.append("the row 'dpo' in recipe.rows takes the most frequent wrong answer of all K samples, and their confidence")
-        if self.confidence.estimator != "accuracy" and {"sft", "dpo"}.intersection(self.recipe.rows):
+        if self.confidence.estimator != "accuracy" and {"sft", "dpo", "grpo"}.intersection(self.recipe.rows):
             needs.append(f"confidence.estimator={self.confidence.estimator!r} estimates from all of them")
         if self.eval_split == "align-val":
             needs.append("eval_split='align-val' scores by them")

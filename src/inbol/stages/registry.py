@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from inbol.config import benchmarks, serving
+from inbol.config import benchmarks, rl, serving
 from inbol.config import stages as config
 
 Parallel = Literal["inline", "shards", "ranks"]
@@ -41,6 +41,7 @@ STAGES: dict[str, StageSpec] = {
     "pairs": StageSpec(config.PairsStage, "inline", 1),
     "reference": StageSpec(config.ReferenceStage, "shards", 1),
     "dpo": StageSpec(config.DpoStage, "ranks", 1),
+    "grpo": StageSpec(rl.GrpoStage, "ranks", 1),
     "predict": StageSpec(config.PredictStage, "shards", 2),
     "refusal_logps": StageSpec(config.RefusalLogpsStage, "shards", 1),
     "calibrate": StageSpec(config.CalibrateStage, "inline", 1),

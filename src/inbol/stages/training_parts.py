@@ -109,8 +109,8 @@ class Start:
     """With LoRA, the checkpoint that the adapters are merged into at the end."""
 
 
-def prepare(job: Job, optim: OptimConfig, peft: PeftConfig, deepspeed: DeepSpeedConfig) -> Start:
-    """Join the ranks and load the parent's checkpoint (role `model`), frozen and adapted as configured."""
+def prepare(job: Job, optim: OptimConfig | None, peft: PeftConfig, deepspeed: DeepSpeedConfig) -> Start:
+    """Join the ranks and load the parent's checkpoint (role `model`), frozen and adapted as configured. `optim`: None for no packing."""
     rank, world_size = start_ranks()
     checkpoint = job.inputs["model"] / "checkpoint"
     processor = load_processor(checkpoint)
@@ -121,7 +121,7 @@ def prepare(job: Job, optim: OptimConfig, peft: PeftConfig, deepspeed: DeepSpeed
     return Start(
         model=model,
         processor=processor,
-        collator=TreeCollator(processor, row_tokens=optim.row_tokens, always_image=True),
+        collator=TreeCollator(processor, row_tokens=optim.row_tokens if optim else 0, always_image=True),
         rank=rank,
         world_size=world_size,
         tracker=stage_tracker(job, rank),

@@ -1,0 +1,64 @@
+"""Stage `grpo`: on-policy training of a checkpoint that can refuse, by TRL's `GRPOTrainer` under DeepSpeed.
+
+The questions are those of `align-train` and, beyond the images, of the stage `unsolvable`. Nothing is saved before the end: a stage that
+was stopped trains from its first step again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, fields
+from typing import Any
+
+from inbol.config.rl import GrpoStage
+from inbol.contracts import Question
+from inbol.losses.rewards import Values
+from inbol.shards.reader import shard_names
+from inbol.stages.grading import ByJudge, OutcomeReward, by_rules
+from inbol.stages.job import Job
+from inbol.stages.progress import Progress
+from inbol.stages.questions import questions_of
+from inbol.stages.training_parts import finish_training, finished, prepare, sharding
+from inbol.training.grpo import GrpoBudget, train_grpo
+from inbol.training.images import Images
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Write `checkpoint/`."""
+    if (facts := finished(job)) is not None:
+        return facts
+    config: GrpoStage = job.config
+    grpo = config.grpo
+    start = prepare(job, None, config.peft, config.deepspeed)
+    grade = ByJudge(job, config.judge) if config.judge.kind != "rules" else by_rules
+    reward = OutcomeReward(grade, Values(**asdict(grpo.values)))
+    trainer, facts = train_grpo(
+        start.model,
+        start.processor,
+        questions(job, grpo.of),
+        Images(job.inputs["vqa"]),
+        reward,
+        folder=job.out / "trainer",
+        budget=GrpoBudget(**{field.name: getattr(grpo, field.name) for field in fields(GrpoBudget)}),
+        sharding=sharding(config.deepspeed),
+        seed=config.seed,
+        rank=start.rank,
+        world_size=start.world_size,
+        report=Progress(job),
+        track=start.tracker.log,
+    )
+    facts["unjudged_by_this_rank"] = reward.unjudged
+    facts = finish_training(job, trainer, start, facts)
+    if start.rank == 0:
+        shutil.rmtree(job.out / "checkpoint" / "ref", ignore_errors=True)  # with LoRA, TRL's copy of the adapter it began from
+    return facts
+
+
+def questions(job: Job, of: str) -> list[Question]:
+    """All questions of `align-train` that `of` names, in the order of the shards."""
+    asked = [
+        question
+        for name in shard_names(job.inputs["vqa"], ["align-train"])
+        for question in questions_of(job.inputs["vqa"], job.inputs["unsolvable"], name).values()
+    ]
+    return [question for question in asked if of == "all" or question.answerable == (of == "answerable")]
