@@ -25,6 +25,10 @@ GIB = 2**30
 TRAINED = ("base", "sft", "dpo")
 HOLDING = ("base", "sample", "sft", "reference", "dpo", "predict")
 """Stages that hold a model, in the order of the path."""
+UNPLANNED = {
+    "grpo": "TRL samples and trains padded rows, one a response, and holds a reference model too where grpo.beta is above 0 without LoRA",
+}
+"""Stages that hold a model and whose memory is not computed."""
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "vision", "buffers", "update")
 
 
@@ -232,6 +236,8 @@ def cost_lines(run: RunConfig, nodes: Sequence[Node], gpu_memory: float | None) 
     yield from _batches(run, shown, model)
     yield ""
     yield from _memory(run, shown, model, gpu_memory)
+    for stage in dict.fromkeys(node.stage for node in nodes if node.stage in UNPLANNED):
+        yield f"{stage}: not available; {UNPLANNED[stage]}"
 
 
 def _assumptions(run: RunConfig, model: Model) -> Iterator[str]:

@@ -1,19 +1,27 @@
-"""The stages of on-policy training in a plan: from the SFT checkpoint, by a reward."""
+"""The stages of on-policy training in a plan: from the SFT checkpoint, by outcomes or by a reward model."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inbol.config.rl import GrpoStage
+from inbol.config.rl import GrpoStage, RewardStage
 from inbol.config.serving import JudgeConfig
 
 if TYPE_CHECKING:
-    from launch.plan import Node, Planner
+    from launch.plan import Node, _Planner
 
 
-def grpo(planner: Planner) -> Node:
-    """On-policy training from the SFT checkpoint; who decides the outcomes of the table decides those that are rewarded."""
-    run = planner.run
-    judge = run.judge if run.judge.decides else JudgeConfig()
+def grpo(planner: _Planner) -> Node:
+    """On-policy training from the SFT checkpoint. By outcomes: who decides those of the table decides those that are rewarded."""
+    run, by_model = planner.run, planner.run.grpo.reward == "model"
+    judge = run.judge if run.judge.decides and not by_model else JudgeConfig()
     stage = GrpoStage(grpo=run.grpo, judge=judge, peft=run.peft, deepspeed=run.deepspeed, seed=run.seed)
-    return planner.node("grpo", stage, {**planner.questions(), "model": planner.sft()})
+    scored = {"reward": reward(planner)} if by_model else {}
+    return planner.node("grpo", stage, {**planner.questions(), **scored, "model": planner.sft()})
+
+
+def reward(planner: _Planner) -> Node:
+    """A reward model, begun from the SFT checkpoint."""
+    run = planner.run
+    stage = RewardStage(reward=run.reward, peft=run.peft, deepspeed=run.deepspeed, seed=run.seed)
+    return planner.node("reward", stage, {"vqa": planner.vqa(), "pairs": planner.pairs(), "model": planner.sft()})

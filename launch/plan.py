@@ -55,7 +55,7 @@ class Node:
 
 def plan(run: RunConfig) -> list[Node]:
     """The nodes of `run`, inputs before what reads them, the report last."""
-    return Planner(run).nodes_for(report=True)
+    return _Planner(run).nodes_for(report=True)
 
 
 def score_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
@@ -63,7 +63,7 @@ def score_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
 
     Roles: every row's score, `train:<row>` for trained rows, and `vqa`.
     """
-    planner = Planner(run)
+    planner = _Planner(run)
     inputs = planner.report_inputs()
     return planner.nodes_for(report=False), inputs
 
@@ -73,7 +73,7 @@ def benchmark_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
 
     Roles: `benchmark:<name>:<row>`.
     """
-    planner = Planner(run)
+    planner = _Planner(run)
     for name in run.benchmarks:
         planner.benchmark_data(name)
     inputs = {f"benchmark:{name}:{row}": planner.benchmark_score(name, row) for name in run.benchmarks for row in run.recipe.rows}
@@ -82,7 +82,7 @@ def benchmark_nodes(run: RunConfig) -> tuple[list[Node], dict[str, Node]]:
 
 def calibration_nodes(run: RunConfig) -> list[Node]:
     """What the calibration of the run's last system takes, in order; `calibrate` is the last."""
-    planner = Planner(run)
+    planner = _Planner(run)
     planner.calibrate(calibrated_row(run))
     return list(planner.made.values())
 
@@ -93,19 +93,19 @@ def graded_nodes(run: RunConfig, splits: Sequence[str]) -> tuple[list[Node], dic
     Returns:
         (all nodes in order, and by split what they are graded from: `vqa`, `unsolvable`, `predictions` and `refusal_logps`).
     """
-    planner, row = Planner(run), calibrated_row(run)
+    planner, row = _Planner(run), calibrated_row(run)
     graded = {split: planner.graded(row, split) for split in splits}
     return list(planner.made.values()), graded
 
 
 def estimate_nodes(run: RunConfig, split: str, estimators: tuple[str, ...]) -> tuple[list[Node], Node]:
     """All nodes in order for the scores of these estimators on one evaluated split, and the node with the scores."""
-    planner = Planner(run)
+    planner = _Planner(run)
     scores = planner.estimate((split,), estimators)
     return planner.nodes_for(report=False, inputs={}), scores
 
 
-class Planner:
+class _Planner:
     """Builds nodes on demand, each once."""
 
     def __init__(self, run: RunConfig) -> None:

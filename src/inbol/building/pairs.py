@@ -10,7 +10,7 @@ from inbol.contracts import Boundary, BoundaryLabel, Outcome, PreferencePair, Qu
 
 __all__ = ["FORMS", "SampledAnswer", "build_pairs", "sampled_answers"]
 
-FORMS = ("single", "duplicated")
+FORMS = ("single", "duplicated", "knowledge")
 
 
 def build_pairs(
@@ -32,7 +32,8 @@ def build_pairs(
         form: `single`: one pair. KNOWN: gold answer over refusal; otherwise refusal over the most frequent wrong sample.
             MISTAKEN: gold answer over the most frequent wrong sample. `duplicated`: one pair of weight n/K per distinct sampled answer: a
             correct one over the refusal, the refusal over a wrong one. In expectation this is the soft-label loss with two answer strings,
-            and it never teaches refusal over a correct answer.
+            and it never teaches refusal over a correct answer. `knowledge`: RLKF's order (arXiv 2403.18349), correct over refused over
+            wrong: as `single`, and for KNOWN also the gold answer over the most frequent wrong sample, where there is one.
         tau: threshold that the label used; centre of the dead band.
         dead_band: half-width, in [0, 0.5]; answerable questions inside it get no pair.
         reason_share: share of the refusals that state their reason.
@@ -90,11 +91,17 @@ def build_pairs(
                 altered=altered,
             )
         )
+    if form == "knowledge" and label.label is Boundary.KNOWN:
+        wrong = next((a.text for a in sampled if a.outcome is Outcome.WRONG), None)
+        pairs += _corrections(question, [(wrong, 1.0)] if wrong else [], altered, first=len(pairs))[0]
     return tuple(pairs), "" if pairs else skipped
 
 
-def _corrections(question: Question, wrong: list[tuple[str, float]], altered: str) -> tuple[tuple[PreferencePair, ...], str]:
-    """The gold answer over wrong ones, each (text, weight). The gold answer is right for sure, so these pairs carry confidence 1."""
+def _corrections(
+    question: Question, wrong: list[tuple[str, float]], altered: str, *, first: int = 0
+) -> tuple[tuple[PreferencePair, ...], str]:
+    """The gold answer over wrong ones, each (text, weight), numbered from `first`. The gold answer is right for sure, so these pairs carry
+    confidence 1."""
     pairs = tuple(
         PreferencePair(
             key=f"{question.key}-p{number}",
@@ -108,6 +115,6 @@ def _corrections(question: Question, wrong: list[tuple[str, float]], altered: st
             role="answerable",
             altered=altered,
         )
-        for number, (text, weight) in enumerate(wrong)
+        for number, (text, weight) in enumerate(wrong, start=first)
     )
     return pairs, "" if pairs else "no-wrong-sample"

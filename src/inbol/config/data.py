@@ -235,7 +235,8 @@ class PairsConfig:
     form: str = "single"
     """`single`: one pair a question, gold answer against refusal if KNOWN, refusal against the model's most frequent wrong answer
     otherwise. `duplicated`: one pair per distinct sampled answer, weight n/K, a correct answer over the refusal and the refusal over
-    a wrong one (A'; see `losses/dpo.py`)."""
+    a wrong one (A'; see `losses/dpo.py`). `knowledge`: as `single`, and if KNOWN also the gold answer against the most
+    frequent wrong one (RLKF)."""
     dead_band: float = 0.0
     """Answerable questions with |c - tau| below this get no pair, in [0, 0.5]."""
     of: str = added("all")
@@ -249,7 +250,7 @@ class PairsConfig:
     """Seed of the refusal wordings."""
 
     def __post_init__(self) -> None:
-        one_of("form", self.form, ("single", "duplicated"))
+        one_of("form", self.form, ("single", "duplicated", "knowledge"))
         one_of("of", self.of, QUESTIONS)
         one_of("altered", self.altered, ("", *ALTERATIONS))
         within("dead_band", self.dead_band, 0, 0.5)

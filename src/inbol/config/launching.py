@@ -12,7 +12,7 @@ KINDS = ("local", "torchrun", "ssh", "slurm")
 CONTAINERS = ("none", "pyxis", "apptainer")
 TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")
 """Slurm's own forms of a time: minutes, minutes:seconds, hours:minutes:seconds, and days before any of them."""
-STAGES = ("base", "sample", "probe", "sft", "reference", "dpo", "grpo", "predict", "refusal_logps")
+STAGES = ("base", "sample", "probe", "sft", "reference", "dpo", "reward", "grpo", "predict", "refusal_logps")
 """Stages whose processes hold a model; what the others take is small, and the same everywhere."""
 
 

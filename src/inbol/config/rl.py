@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from inbol.config.checks import at_least, one_of, positive, within
 from inbol.config.serving import JudgeConfig
-from inbol.config.training import DeepSpeedConfig, PeftConfig
+from inbol.config.training import DeepSpeedConfig, OptimConfig, PeftConfig
 
 QUESTIONS = ("all", "answerable", "beyond-image")
 
@@ -91,6 +91,32 @@ class GrpoConfig:
     def responses(self) -> int:
         """Responses of one step over all ranks."""
         return self.questions * self.group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardConfig:
+    """A reward model, begun from the SFT checkpoint."""
+
+    optim: OptimConfig = OptimConfig(lr=3e-4)
+    """Optimiser and budget."""
+    loss: str = "bradley-terry"
+    """`bradley-terry`: the chosen side is to score higher than the rejected one. `binary`: the chosen side is 1, the rejected one 0."""
+    head_lr_factor: float = 10.0
+    """The head's learning rate, as a factor of `optim.lr`; it begins from zeros."""
+
+    def __post_init__(self) -> None:
+        one_of("loss", self.loss, ("bradley-terry", "binary"))
+        positive("head_lr_factor", self.head_lr_factor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardStage:
+    """`reward`: a reward model from preference pairs."""
+
+    reward: RewardConfig
+    peft: PeftConfig
+    deepspeed: DeepSpeedConfig
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

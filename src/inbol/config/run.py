@@ -20,7 +20,7 @@ from inbol.config.estimating import ConfidenceConfig
 from inbol.config.launching import LauncherConfig
 from inbol.config.planning import ModelConfig, PlanConfig
 from inbol.config.risk import RiskConfig
-from inbol.config.rl import GrpoConfig
+from inbol.config.rl import GrpoConfig, RewardConfig
 from inbol.config.serving import CHECKPOINT, JudgeConfig
 from inbol.config.training import CONFIDENCE_LOSSES, IMAGE_LOSSES, BaseConfig, DeepSpeedConfig, DpoConfig, PeftConfig, SftConfig
 
@@ -52,8 +52,9 @@ class RecipeConfig:
     rows: tuple[str, ...]
     """Systems of the table, in order: `base`, `threshold` (base, own sequence probability), `refusal-prompt` (base, a prompt that
     allows refusing), `sft` (after SFT), `dpo` (after DPO), `dpo-2`, ... (after a further round: the checkpoint of the round before it is
-    sampled and labelled anew, and trained on its own pairs), `grpo` (after SFT and on-policy training), `calibrated` (the last of base,
-    sft, the rounds of dpo and grpo among the rows, which then refuses from the threshold on that `risk` promises). The chain of stages follows from them."""
+    sampled and labelled anew, and trained on its own pairs), `grpo` (after SFT and on-policy training), `calibrated`
+    (the last of base, sft, the rounds of dpo and grpo among the rows, which then refuses from the threshold on that `risk` promises). The
+    chain of stages follows from them."""
     labels: dict[str, str] = field(default_factory=dict)
     """Printed name of a row where the row's own is not enough: `{sft: CA-SFT}`."""
     prompts: dict[str, str] = field(default_factory=dict)
@@ -105,6 +106,7 @@ class RunConfig:
     sft: SftConfig
     pairs: PairsConfig = PairsConfig()
     dpo: DpoConfig
+    reward: RewardConfig = RewardConfig()
     grpo: GrpoConfig = GrpoConfig()
     peft: PeftConfig = PeftConfig()
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
@@ -178,6 +180,11 @@ class RunConfig:
                 f"grpo.questions: {self.grpo.questions} questions of {self.grpo.group} responses (grpo.group) do not divide over {world} "
                 f"ranks; take a multiple"
             )
+        if self.grpo.reward == "model" and self.reward.optim.global_batch % self.launcher.world("reward"):
+            raise ValueError(
+                f"reward.optim.global_batch: {self.reward.optim.global_batch} trees do not divide over {self.launcher.world('reward')} "
+                "ranks; take a multiple"
+            )
 
     def _check_backends(self) -> None:
         """Refuse an engine that would answer with another checkpoint than the stage's, or on another's GPU."""
@@ -202,8 +209,9 @@ class RunConfig:
                 needs.append(f"sft_data.answer={self.sft_data.answer!r} takes the samples")
             if self.sft_data.method == "threshold" and self.sft_data.dead_band:
                 needs.append(f"sft_data.dead_band={self.sft_data.dead_band} compares them with tau")
-        if trained:
-            needs.append("the row 'dpo' in recipe.rows takes the most frequent wrong answer of all K samples, and their confidence")
+        if trained or ("grpo" in self.recipe.rows and self.grpo.reward == "model"):
+            row = "dpo" if trained else "grpo"
+            needs.append(f"the row {row!r} in recipe.rows takes the most frequent wrong answer of all K samples, and their confidence")
         if self.confidence.estimator != "accuracy" and {"sft", "dpo", "grpo"}.intersection(self.recipe.rows):
             needs.append(f"confidence.estimator={self.confidence.estimator!r} estimates from all of them")
         if self.eval_split == "align-val":

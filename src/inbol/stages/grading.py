@@ -67,7 +67,11 @@ class ByJudge:
         async with Client(self.server, self.cache, self.budget) as client:
             judge = Judge(client, max_tokens=self.judge.max_tokens, rereads=self.judge.rereads)
             refused = await judge.verdicts("refusal", asked)
-            due = [material for material, question, one in zip(asked, questions, refused, strict=True) if one.value == 0 and question.answerable]
+            due = [
+                material
+                for material, question, one in zip(asked, questions, refused, strict=True)
+                if one.value == 0 and question.answerable
+            ]
             correct = {verdict.key: verdict for verdict in await judge.verdicts("correctness", due)}
         return [_outcome(question, one, correct.get(one.key)) for question, one in zip(questions, refused, strict=True)]
 
@@ -99,6 +103,17 @@ class OutcomeReward:
             for question, outcome in zip(questions, outcomes, strict=True)
         ]
         return rewards, shares(questions, outcomes)
+
+
+class ModelReward:
+    """The score of a reward model; the outcomes by the rules are only logged."""
+
+    def __init__(self, score: Callable[[Sequence[Question], Sequence[str]], list[float]]) -> None:
+        self.score, self.unjudged = score, 0
+
+    def __call__(self, questions: Sequence[Question], texts: Sequence[str]) -> tuple[list[float | None], Mapping[str, float]]:
+        """See `Reward`."""
+        return list(self.score(questions, texts)), shares(questions, by_rules(questions, texts))
 
 
 def shares(questions: Sequence[Question], outcomes: Sequence[Outcome | None]) -> dict[str, float]:

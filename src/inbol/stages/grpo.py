@@ -13,8 +13,9 @@ from typing import Any
 from inbol.config.rl import GrpoStage
 from inbol.contracts import Question
 from inbol.losses.rewards import Values
+from inbol.models.reward import RewardScorer
 from inbol.shards.reader import shard_names
-from inbol.stages.grading import ByJudge, OutcomeReward, by_rules
+from inbol.stages.grading import ByJudge, ModelReward, OutcomeReward, by_rules
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
 from inbol.stages.questions import questions_of
@@ -30,13 +31,13 @@ def run(job: Job) -> dict[str, Any]:
     config: GrpoStage = job.config
     grpo = config.grpo
     start = prepare(job, None, config.peft, config.deepspeed)
-    grade = ByJudge(job, config.judge) if config.judge.kind != "rules" else by_rules
-    reward = OutcomeReward(grade, Values(**asdict(grpo.values)))
+    images = Images(job.inputs["vqa"])
+    reward = reward_of(job, config, images)
     trainer, facts = train_grpo(
         start.model,
         start.processor,
         questions(job, grpo.of),
-        Images(job.inputs["vqa"]),
+        images,
         reward,
         folder=job.out / "trainer",
         budget=GrpoBudget(**{field.name: getattr(grpo, field.name) for field in fields(GrpoBudget)}),
@@ -52,6 +53,14 @@ def run(job: Job) -> dict[str, Any]:
     if start.rank == 0:
         shutil.rmtree(job.out / "checkpoint" / "ref", ignore_errors=True)  # with LoRA, TRL's copy of the adapter it began from
     return facts
+
+
+def reward_of(job: Job, config: GrpoStage, images: Images) -> OutcomeReward | ModelReward:
+    """What the responses are rewarded by."""
+    if config.grpo.reward == "model":
+        return ModelReward(RewardScorer(job.inputs["reward"], images))
+    grade = ByJudge(job, config.judge) if config.judge.kind != "rules" else by_rules
+    return OutcomeReward(grade, Values(**asdict(config.grpo.values)))
 
 
 def questions(job: Job, of: str) -> list[Question]:

@@ -41,6 +41,7 @@ STAGES: dict[str, StageSpec] = {
     "pairs": StageSpec(config.PairsStage, "inline", 1),
     "reference": StageSpec(config.ReferenceStage, "shards", 1),
     "dpo": StageSpec(config.DpoStage, "ranks", 1),
+    "reward": StageSpec(rl.RewardStage, "ranks", 1),
     "grpo": StageSpec(rl.GrpoStage, "ranks", 1),
     "predict": StageSpec(config.PredictStage, "shards", 2),
     "refusal_logps": StageSpec(config.RefusalLogpsStage, "shards", 1),

@@ -95,7 +95,8 @@ def train_grpo(
         folder: for the trainer.
 
     Returns:
-        (the trainer, facts for the manifest: steps, world size, ZeRO stage, responses of this rank, mean reward at the start and at the end).
+        (the trainer, facts for the manifest: steps, world size, ZeRO stage, responses of this rank, mean reward of the first and of the last
+        logged steps).
 
     Raises:
         ValueError: there are no questions, or the ranks do not divide the responses of a step.
