@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from inbol.config.rl import GrpoStage, RewardStage
 from inbol.config.serving import JudgeConfig
+from launch import features
 
 if TYPE_CHECKING:
     from launch.plan import Node, _Planner
@@ -17,7 +18,7 @@ def grpo(planner: _Planner) -> Node:
     judge = run.judge if run.judge.decides and not by_model else JudgeConfig()
     stage = GrpoStage(grpo=run.grpo, judge=judge, peft=run.peft, deepspeed=run.deepspeed, seed=run.seed)
     scored = {"reward": reward(planner)} if by_model else {}
-    return planner.node("grpo", stage, {**planner.questions(), **scored, "model": planner.sft()})
+    return planner.node("grpo", stage, {**planner.questions(), **scored, **features.measured(planner), "model": planner.sft()})
 
 
 def reward(planner: _Planner) -> Node:

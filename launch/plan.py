@@ -24,7 +24,7 @@ from inbol.probing.estimators.stable_explanations import EXPLAIN
 from inbol.shards.manifest import fingerprint
 from inbol.stages.registry import STAGES
 from inbol.text.refusals import LEADING
-from launch import on_policy
+from launch import features, on_policy
 from launch import outside as sources
 from launch.outside import checkpoint_identity, folder_files, folder_identity, published_identity, rule_identity, shards_identity
 from launch.rows import calibrated_row, labels
@@ -236,7 +236,7 @@ class _Planner:
         run = self.run
         stage = config.SftDataStage(sft_data=run.sft_data, boundary=run.boundary, seed=run.seed)
         drawn = {} if run.sft_data.answer == "gold" else {"responses": self.sample(ALIGN)}
-        return self.node("sft_data", stage, {**self.questions(), **drawn, "boundary": self.boundary()})
+        return self.node("sft_data", stage, {**self.questions(), **drawn, **features.measured(self), "boundary": self.boundary()})
 
     def sft(self) -> Node:
         run = self.run
@@ -252,7 +252,8 @@ class _Planner:
         else:
             responses = self.sample(ALIGN[:1], self.dpo(round_ - 1), mark)
             boundary = self.boundary_of(self.confidence_of(responses, mark), mark)
-        return self.node("pairs", stage, {**self.questions(), "responses": responses, "boundary": boundary}, mark=mark)
+        inputs = {**self.questions(), **features.measured(self), "responses": responses, "boundary": boundary}
+        return self.node("pairs", stage, inputs, mark=mark)
 
     def reference(self, round_: int = 1) -> Node:
         stage = config.ReferenceStage(trees_per_batch=self.run.sampling.trees_per_batch)
@@ -303,7 +304,7 @@ class _Planner:
     def predict(self, row: str, split: str) -> Node:
         prompt = self.prompt(row)
         stage = config.PredictStage(predict=self.run.predict, split=split, prompt=prompt)
-        inputs = {**self.questions(), "model": self.model(row)}
+        inputs = {**self.questions(), **features.predicted(self, row, split), "model": self.model(row)}
         return self.node("predict", stage, inputs, mark=self.mark(row, split), outside=self.rule(inputs["model"]))
 
     def refusal_logps(self, row: str, split: str) -> Node:

@@ -30,7 +30,7 @@ MODULES = sorted(path for folder in ("src/inbol", *OUTSIDE) for path in (ROOT / 
 MAX_LINES = 400
 # What the launcher runs in its own process, and all that it imports, must start fast and stay small.
 INLINE = (
-    "ingest", "unsolvable", "confidence", "estimate", "boundary", "sft_data", "pairs", "score",
+    "ingest", "unsolvable", "confidence", "estimate", "boundary", "sft_data", "pairs", "score", "feature_data", "features",
     "benchmark_data", "benchmark_score", "judge", "report",
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "deepspeed", "trl", "peft", "accelerate", "datasets"}

@@ -181,6 +181,19 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What a prompt says about how sure the model is: measured by sampling, or predicted from the question."""
+
+    key: str
+    """Question key."""
+    image_key: str
+    confidence: float
+    """In [0, 1]; 0 beyond the image where it is measured."""
+    entropy: float
+    """Nats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BoundaryLabel:
     """The decision with its reason."""
 

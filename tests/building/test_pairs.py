@@ -114,3 +114,16 @@ def test_samples_that_stopped_early_make_no_pair() -> None:
     for made in (stopped, responses(blue=6)):
         with pytest.raises(ValueError, match=r"q: .*sampling\.stop=label.* a preference pair needs .*set sampling\.stop=never"):
             build_pairs(QUESTION, replace(label(0.0), confidence=None), made, form="single", **ARGUMENTS)
+
+
+def test_knowledge_orders_correct_over_refused_over_wrong() -> None:
+    """RLKF's order. KNOWN: gold over a refusal, gold over the most frequent wrong sample (blue, not teal); without a wrong sample the first
+    alone. UNKNOWN: a refusal over the most frequent wrong sample."""
+    pairs, skipped = build_pairs(QUESTION, label(0.6), responses(red=6, blue=3, teal=1), form="knowledge", **ARGUMENTS)
+    sides = [(p.key, p.chosen, "R" if is_refusal(p.rejected, p.prompt) else p.rejected) for p in pairs]
+    assert sides == [("q-p0", "red", "R"), ("q-p1", "red", "blue")] and skipped == ""
+    assert [p.answer_is_chosen for p in pairs] == [True, True] and [p.weight for p in pairs] == [1.0, 1.0]
+    sure, _ = build_pairs(QUESTION, label(1.0), responses(red=10), form="knowledge", **ARGUMENTS)
+    assert show(sure) == [("q-p0", "red", "R", 1.0)]
+    unknown, _ = build_pairs(QUESTION, label(0.1), responses(red=1, blue=6, teal=3), form="knowledge", **ARGUMENTS)
+    assert show(unknown) == [("q-p0", "R", "blue", 1.0)]

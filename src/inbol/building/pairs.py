@@ -92,8 +92,8 @@ def build_pairs(
             )
         )
     if form == "knowledge" and label.label is Boundary.KNOWN:
-        wrong = next((a.text for a in sampled if a.outcome is Outcome.WRONG), None)
-        pairs += _corrections(question, [(wrong, 1.0)] if wrong else [], altered, first=len(pairs))[0]
+        over = [(a.text, 1.0) for a in sampled if a.outcome is Outcome.WRONG][:1]
+        pairs += _corrections(question, over, altered, first=len(pairs))[0]
     return tuple(pairs), "" if pairs else skipped
 
 

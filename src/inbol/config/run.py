@@ -119,6 +119,9 @@ class RunConfig:
     plan: PlanConfig = PlanConfig()
     eval_split: str = "test"
     """`test` for a final evaluation, `align-val` for choosing thresholds, variants and defaults."""
+    features: bool = False
+    """Whether trained rows are asked with confidence and entropy behind the question (UAlign): measured ones in training, and in evaluation
+    those that a model of their own predicts from the question."""
     judge: JudgeConfig = JudgeConfig()
     """Who grades responses besides the rules."""
     benchmarks: tuple[str, ...] = ()
@@ -141,6 +144,7 @@ class RunConfig:
             raise ValueError(f"sampling.stop: 'label' leaves confidences open, but {'; '.join(exact)}; take sampling.stop=never")
         self._check_methods()
         self._check_on_policy()
+        self._check_features()
         self._check_backends()
         share = self.base.optim.global_batch, self.sft.optim.global_batch, self.dpo.optim.global_batch
         for name, batch in zip(("base", "sft", "dpo"), share, strict=True):
@@ -186,6 +190,19 @@ class RunConfig:
                 "ranks; take a multiple"
             )
 
+    def _check_features(self) -> None:
+        """Refuse rows and prompts that do not go with features in the prompt."""
+        rows = [row for row in self.recipe.rows if row == "calibrated" or round_of(row) > 1]
+        for name, odd in (
+            ("recipe.rows", rows[:1]),
+            ("benchmarks", self.benchmarks[:1]),
+            ("sft_data.method", ["levels"] if self.sft_data.method == "levels" else []),
+            ("sft_data.mislead", [True] if self.sft_data.mislead else []),
+            ("recipe.prompts", list(self.recipe.prompts)[:1]),
+        ):
+            if self.features and odd:
+                raise ValueError(f"features: true with {name}: {odd[0]!r}, which is asked without them; leave one of the two out")
+
     def _check_backends(self) -> None:
         """Refuse an engine that would answer with another checkpoint than the stage's, or on another's GPU."""
         rows = [row for row in self.recipe.rows if is_trained(row)]
@@ -214,6 +231,8 @@ class RunConfig:
             needs.append(f"the row {row!r} in recipe.rows takes the most frequent wrong answer of all K samples, and their confidence")
         if self.confidence.estimator != "accuracy" and {"sft", "dpo", "grpo"}.intersection(self.recipe.rows):
             needs.append(f"confidence.estimator={self.confidence.estimator!r} estimates from all of them")
+        if self.features:
+            needs.append("features=true puts their entropy into the prompt")
         if self.eval_split == "align-val":
             needs.append("eval_split='align-val' scores by them")
         return needs

@@ -7,6 +7,7 @@ was stopped trains from its first step again.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -15,6 +16,7 @@ from inbol.contracts import Question
 from inbol.losses.rewards import Values
 from inbol.models.reward import RewardScorer
 from inbol.shards.reader import shard_names
+from inbol.stages.features import prompts
 from inbol.stages.grading import ByJudge, ModelReward, OutcomeReward, by_rules
 from inbol.stages.job import Job
 from inbol.stages.progress import Progress
@@ -32,11 +34,12 @@ def run(job: Job) -> dict[str, Any]:
     grpo = config.grpo
     start = prepare(job, None, config.peft, config.deepspeed)
     images = Images(job.inputs["vqa"])
-    reward = reward_of(job, config, images)
+    asked = questions(job, grpo.of)
+    reward = reward_of(job, config, images, asked)
     trainer, facts = train_grpo(
         start.model,
         start.processor,
-        questions(job, grpo.of),
+        list(asked),
         images,
         reward,
         folder=job.out / "trainer",
@@ -47,6 +50,7 @@ def run(job: Job) -> dict[str, Any]:
         world_size=start.world_size,
         report=Progress(job),
         track=start.tracker.log,
+        prompt=asked.__getitem__,
     )
     facts["unjudged_by_this_rank"] = reward.unjudged
     facts = finish_training(job, trainer, start, facts)
@@ -55,19 +59,19 @@ def run(job: Job) -> dict[str, Any]:
     return facts
 
 
-def reward_of(job: Job, config: GrpoStage, images: Images) -> OutcomeReward | ModelReward:
-    """What the responses are rewarded by."""
+def reward_of(job: Job, config: GrpoStage, images: Images, asked: Mapping[Question, str]) -> OutcomeReward | ModelReward:
+    """What the responses are rewarded by. `asked`: what is asked for each question, which a reward model is shown too."""
     if config.grpo.reward == "model":
-        return ModelReward(RewardScorer(job.inputs["reward"], images))
+        return ModelReward(RewardScorer(job.inputs["reward"], images, prompt=asked.__getitem__))
     grade = ByJudge(job, config.judge) if config.judge.kind != "rules" else by_rules
     return OutcomeReward(grade, Values(**asdict(config.grpo.values)))
 
 
-def questions(job: Job, of: str) -> list[Question]:
-    """All questions of `align-train` that `of` names, in the order of the shards."""
-    asked = [
-        question
-        for name in shard_names(job.inputs["vqa"], ["align-train"])
-        for question in questions_of(job.inputs["vqa"], job.inputs["unsolvable"], name).values()
-    ]
-    return [question for question in asked if of == "all" or question.answerable == (of == "answerable")]
+def questions(job: Job, of: str) -> dict[Question, str]:
+    """All questions of `align-train` that `of` names, in the order of the shards, each with what is asked."""
+    found: dict[Question, str] = {}
+    for name in shard_names(job.inputs["vqa"], ["align-train"]):
+        there = questions_of(job.inputs["vqa"], job.inputs["unsolvable"], name)
+        shown = prompts(job, name, there)
+        found |= {there[key]: shown[key] for key in there if of == "all" or there[key].answerable == (of == "answerable")}
+    return found

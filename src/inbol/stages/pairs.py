@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from inbol.building.pairs import build_pairs
@@ -10,6 +11,7 @@ from inbol.config.stages import PairsStage
 from inbol.contracts import BoundaryLabel, ResponseSet
 from inbol.shards.files import write_records
 from inbol.shards.reader import shard_names
+from inbol.stages.features import prompts
 from inbol.stages.job import Job
 from inbol.stages.questions import questions_of, records_by_key
 
@@ -45,7 +47,8 @@ def run(job: Job) -> dict[str, Any]:
         # Built anew even where the file is kept: the facts of a resumed stage cover all shards.
         path = job.out / f"{name}.jsonl"
         if not path.exists():
-            write_records(path, (pair for made, _ in built.values() for pair in made))
+            shown = prompts(job, name, questions)
+            write_records(path, (replace(pair, prompt=shown[key]) for key, (made, _) in built.items() for pair in made))
         for key, (made, reason) in built.items():
             label = of_label[key].label.value
             if reason:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from inbol.config.stages import PredictStage
-from inbol.contracts import Prediction, Question
+from inbol.contracts import Features, Prediction, Question
 from inbol.evaluation.calibrated import CALIBRATION, Calibration, read_calibration, refuses, score_of
 from inbol.models.tree import Tree
 from inbol.stages.backends import OutsideDecoder
 from inbol.stages.job import Job
 from inbol.stages.probe_parts import Decoder, answer_shards
+from inbol.stages.score import by_key
+from inbol.text.features import with_features
 from inbol.text.prompts import render_question
 from inbol.training.binding import model_binding
 
@@ -53,7 +55,13 @@ def run(job: Job) -> dict[str, Any]:
 
     predict = config.predict
     engine: dict[str, Any] = {"backend": predict.backend, "server": predict.server}
-    return answer_shards(job, [config.split], predict.trees_per_batch, lambda text: render_question(text, config.prompt), answer, **engine)
+    told = by_key(job.inputs["features"], config.split, Features) if "features" in job.inputs else None
+
+    def render(question: Question) -> str:
+        text = render_question(question.text, config.prompt)
+        return text if told is None else with_features(text, confidence=told[question.key].confidence, entropy=told[question.key].entropy)
+
+    return answer_shards(job, [config.split], predict.trees_per_batch, render, answer, **engine)
 
 
 def own_rule(checkpoint: Path, prompt: str, *, check: bool) -> Calibration | None:

@@ -75,7 +75,7 @@ def answer_shards(
     job: Job,
     splits: Sequence[str],
     trees_per_batch: int,
-    render: Callable[[str], str],
+    render: Callable[[Question], str],
     answer: Callable[[Any, list[Tree], list[list[Question]]], Iterator[Any]],
     unasked: Callable[[Question], Any] = lambda question: None,
     *,
@@ -112,7 +112,7 @@ def answer_shards(
         asked = [(sample, [*sample.questions, *beyond[sample.key]]) for sample in read_shard(vqa, name)]
         records = {q.key: record for _, questions in asked for q in questions if (record := unasked(q)) is not None}
         open_ = [(sample, [q for q in questions if q.key not in records]) for sample, questions in asked]
-        rows = [(sample, questions, [render(q.text) for q in questions]) for sample, questions in open_ if questions]
+        rows = [(sample, questions, [render(q) for q in questions]) for sample, questions in open_ if questions]
         rows.sort(key=lambda row: decoder.prompt_tokens(row[2]), reverse=True)
         for start in range(0, len(rows), trees_per_batch):
             interrupt.stop_here(f"{done} of {len(names)} shards")

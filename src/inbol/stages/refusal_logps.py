@@ -25,4 +25,7 @@ def run(job: Job) -> dict[str, Any]:
             for question, logp in zip(questions, logps, strict=True):
                 yield RefusalLogp(key=question.key, image_key=question.image_key, logprob=logp)
 
-    return answer_shards(job, [config.split], config.trees_per_batch, lambda text: render_question(text, config.prompt), answer)
+    def render(question: Question) -> str:
+        return render_question(question.text, config.prompt)
+
+    return answer_shards(job, [config.split], config.trees_per_batch, render, answer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from inbol.config import benchmarks, rl, serving
+from inbol.config import benchmarks, features, rl, serving
 from inbol.config import stages as config
 
 Parallel = Literal["inline", "shards", "ranks"]
@@ -36,6 +36,8 @@ STAGES: dict[str, StageSpec] = {
     "probe": StageSpec(config.ProbeStage, "shards", 1),
     "estimate": StageSpec(config.EstimateStage, "inline", 1),
     "boundary": StageSpec(config.BoundaryStage, "inline", 1),
+    "feature_data": StageSpec(features.FeatureDataStage, "inline", 1),
+    "features": StageSpec(features.FeaturesStage, "inline", 1),
     "sft_data": StageSpec(config.SftDataStage, "inline", 1),
     "sft": StageSpec(config.SftStage, "ranks", 1),
     "pairs": StageSpec(config.PairsStage, "inline", 1),

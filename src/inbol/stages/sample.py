@@ -72,4 +72,4 @@ def run(job: Job) -> dict[str, Any]:
         return record(question) if is_fixed(question, ()) else None
 
     engine: dict[str, Any] = {"backend": sampling.backend, "server": sampling.server}
-    return answer_shards(job, config.splits, sampling.trees_per_batch, lambda text: text, answer, unasked, **engine)
+    return answer_shards(job, config.splits, sampling.trees_per_batch, lambda question: question.text, answer, unasked, **engine)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from inbol.config.stages import ScoreStage
-from inbol.contracts import Confidence, Graded, Prediction, Question, RefusalLogp
+from inbol.contracts import Confidence, Features, Graded, Prediction, Question, RefusalLogp
 from inbol.evaluation.bootstrap import resample
 from inbol.evaluation.calibrated import Calibration, read_calibration, refuses, responses_of, scores
 from inbol.evaluation.items import Items
@@ -25,7 +25,7 @@ from inbol.shards.reader import read_shard, shard_names
 from inbol.stages.job import Job
 from inbol.stages.verdicts import judged_by, read_verdicts
 
-T = TypeVar("T", Confidence, Prediction, RefusalLogp)
+T = TypeVar("T", Confidence, Features, Prediction, RefusalLogp)
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from inbol.building.examples import build_examples
@@ -11,6 +12,7 @@ from inbol.building.misleading import answer_pools, misled
 from inbol.config.stages import SftDataStage
 from inbol.contracts import BoundaryLabel, ResponseSet, SftExample
 from inbol.shards.reader import shard_names
+from inbol.stages.features import prompts
 from inbol.stages.job import Job
 from inbol.stages.questions import questions_of, records_by_key, write_each
 
@@ -30,6 +32,7 @@ def run(job: Job) -> dict[str, Any]:
         responses = records_by_key(drawn, name, ResponseSet, questions) if drawn is not None else {}
         pools = answer_pools(questions.values()) if data.mislead else {}
         seed = data.seed + config.seed
+        shown = prompts(job, name, questions)
         for key, question in questions.items():
             examples = build_examples(
                 question,
@@ -44,7 +47,7 @@ def run(job: Job) -> dict[str, Any]:
                 levels=data.levels,
                 responses=responses.get(key),
             )
-            yield from examples
+            yield from (replace(example, prompt=shown[key]) for example in examples) if "features" in job.inputs else examples
             for example in examples if data.mislead else ():
                 yield from misled(example, question, pools.get(question.kind, ()), seed=seed)
 

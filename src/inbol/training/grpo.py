@@ -82,6 +82,7 @@ def train_grpo(
     report: Report,
     track: Callable[[dict[str, float], int], None] | None = None,
     replay: bool = False,
+    prompt: Callable[[Question], str] = lambda question: question.text,
 ) -> tuple[Any, dict[str, Any]]:
     """Train `model` in place. The ranks have been joined, and nothing is resumed.
 
@@ -93,10 +94,11 @@ def train_grpo(
         load_image: the image of a key.
         reward: called by every rank for its own share of the responses.
         folder: for the trainer.
+        prompt: what is asked instead of a question's own text.
 
     Returns:
-        (the trainer, facts for the manifest: steps, world size, ZeRO stage, responses of this rank, mean reward of the first and of the last
-        logged steps).
+        (the trainer, facts for the manifest: steps, world size, ZeRO stage, responses of this rank, mean reward of the first
+        and of the last logged steps).
 
     Raises:
         ValueError: there are no questions, or the ranks do not divide the responses of a step.
@@ -114,7 +116,7 @@ def train_grpo(
         asked = [by_key[key] for key in rows["key"]]
         return {
             "key": rows["key"],
-            "prompt": [[{"role": "user", "content": question.text}] for question in asked],
+            "prompt": [[{"role": "user", "content": prompt(question)}] for question in asked],
             "image": [load_image(question.image_key) for question in asked],
         }
 
