@@ -26,6 +26,7 @@ TRAINED = ("base", "sft", "dpo")
 HOLDING = ("base", "sample", "sft", "reference", "dpo", "predict")
 """Stages that hold a model, in the order of the path."""
 UNPLANNED = {
+    "reward": "it trains as dpo does, on the pairs, with one number a response in the place of a row of logits",
     "grpo": "TRL samples and trains padded rows, one a response, and holds a reference model too where grpo.beta is above 0 without LoRA",
 }
 """Stages that hold a model and whose memory is not computed."""

@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 
 from inbol.config.load import ConfigError
-from inbol.config.run import round_of
+from inbol.config.run import is_trained, round_of
 from inbol.exporting.card import Model, card_text, export_model
 from inbol.exporting.layouts import FORMATS
 from inbol.exporting.write import export_data
@@ -66,7 +66,7 @@ def run_folder(name: str, runs_dir: Path) -> Path:
 
 def rows_trained(config: dict[str, Any]) -> list[str]:
     """Rows of the recipe that stand for a model of the run's own, the last of the method first."""
-    rows = [row for row in config["recipe"]["rows"] if row == "sft" or round_of(row)]
+    rows = [row for row in config["recipe"]["rows"] if is_trained(row)]
     if any(map(round_of, rows)) and "sft" not in rows:
         rows.insert(0, "sft")
     own_base = config["base"]["kind"] != "pretrained"  # somebody else's has a card of its own
@@ -118,5 +118,5 @@ def add_commands(commands: Any) -> None:
         if name == "export":
             command.add_argument("--format", default="", help=f"one of {', '.join(FORMATS)}")
         else:
-            command.add_argument("--model", default="", help="sft, dpo, dpo-2, ... or base; the last of the method without it")
+            command.add_argument("--model", default="", help="sft, dpo, dpo-2, ..., grpo or base; the last of the method without it")
         command.set_defaults(run=function)

@@ -175,3 +175,8 @@ def test_methods_differ_in_what_stands_below_an_image(recipe: str, stage: str, t
     at = lengths(run, stage, model, 8)
     assert (at.trees, at.targets) == (trees, 12 * responses)
     assert at.length == -(-(64 + 20 * questions + 12 * responses) // 8) * 8
+
+
+def test_what_is_not_computed_is_said() -> None:
+    lines = printed(recipe="rlkf", scale="tiny")
+    assert [line.split(";")[0] for line in lines if "not available" in line] == ["reward: not available", "grpo: not available"]

@@ -70,6 +70,36 @@ def test_a_level_in_the_prompt_reaches_the_prediction_alone() -> None:
     assert {name for name in hir if hir[name].folder != other[name].folder} == {"predict[sft]", "score[sft]", "report"}
 
 
+def test_on_policy_training_goes_on_from_sft() -> None:
+    ternary, rlkf = planned("ternary-grpo"), planned("rlkf")
+    assert set(ternary["grpo"].inputs) == {"vqa", "unsolvable", "model"} and ternary["grpo"].inputs["model"] is ternary["sft"]
+    assert ternary["sft"].folder == rlkf["sft"].folder == planned("idk-it")["sft"].folder
+    assert "pairs" not in ternary and rlkf["grpo"].inputs["reward"] is rlkf["reward"]
+    assert set(rlkf["reward"].inputs) == {"vqa", "pairs", "model"} and rlkf["reward"].inputs["model"] is rlkf["sft"]
+    assert ternary["predict[grpo]"].inputs["model"] is ternary["grpo"] is ternary["report"].inputs["train:grpo"]
+    assert ternary["report"].config.labels["grpo"] == "Ternary GRPO"
+
+
+def test_who_decides_the_table_decides_the_reward() -> None:
+    judge = ("judge=openai", "judge.base_url=http://127.0.0.1:9/v1", "judge.model=m")
+    plain, second, decides = (planned("ternary-grpo", *more) for more in ((), judge, (*judge, "judge.decides=true")))
+    assert plain["grpo"].folder == second["grpo"].folder != decides["grpo"].folder
+    assert decides["grpo"].config.judge.model == "m" and second["grpo"].config.judge.kind == "rules"
+    assert planned("rlkf", *judge, "judge.decides=true")["grpo"].folder == planned("rlkf")["grpo"].folder
+
+
+def test_features_are_measured_in_training_and_predicted_in_evaluation() -> None:
+    nodes = planned("ualign")
+    for name in ("sft_data", "pairs", "grpo"):
+        assert nodes[name].inputs["features"] is nodes["features[measured]"]
+    for row in ("sft", "grpo"):
+        assert nodes[f"predict[{row}]"].inputs["features"] is nodes["features[test]"]
+    assert "features" not in nodes["predict[base]"].inputs
+    assert nodes["features[test]"].inputs["predictions"].inputs["model"] is nodes["sft[features]"]
+    assert nodes["sft[features]"].inputs["sft_data"] is nodes["feature_data"] and nodes["sft[features]"].inputs["model"] is nodes["base"]
+    assert nodes["features[measured]"].inputs["confidence"] is nodes["confidence"] and nodes["sft"].folder != nodes["sft[features]"].folder
+
+
 @pytest.mark.parametrize(
     ("recipe", "overrides", "message"),
     [
@@ -88,6 +118,14 @@ def test_a_level_in_the_prompt_reaches_the_prediction_alone() -> None:
         ("idk-hir", ("recipe.prompts.base=plain",), r"recipe\.prompts\.base: 'base' is not one of 'sft', 'dpo', 'dpo-2'"),
         ("inbol-iterative", ("recipe.rows=[base,dpo-x]",), r"recipe\.rows: 'dpo-x' is not one of 'base', .*'dpo-2'"),
         ("inbol-iterative", ("confidence.estimator=self-consistency",), r"confidence\.estimator: .* the row 'dpo-2'.*; take 'accuracy'"),
+        ("ternary-grpo", ("grpo.questions=5", "grpo.group=3"), r"grpo\.questions: 5 questions of 3 responses .* not divide over 2 ranks"),
+        ("ternary-grpo", ("grpo.group=1",), r"grpo\.group: 1 must be at least 2"),
+        ("ternary-grpo", ("grpo.values.refused=2",), r"grpo\.values\.refused: 2\.0 is not in \[-1\.0, 1\.0\]"),
+        ("ternary-grpo", ("grpo.values.wrong=1",), r"grpo\.values\.wrong: 1\.0 must be less than correct=1\.0"),
+        ("rlkf", ("reward.optim.global_batch=3",), r"reward\.optim\.global_batch: 3 trees do not divide over 2 ranks"),
+        ("rlkf", ("sampling.stop=label",), r"sampling\.stop: .*the row 'grpo' in recipe\.rows takes"),
+        ("ualign", ("sft_data=levels",), r"features: true with sft_data\.method: 'levels', which is asked without them"),
+        ("ualign", ("recipe.rows=[base,sft,calibrated]",), r"features: true with recipe\.rows: 'calibrated'"),
         ("idk-sft", ("sampling.stop=label",), r"sampling\.stop: .*sft_data\.answer='sample' takes the samples; take"),
         ("honesty-confidence-verb", ("sampling.stop=label",), r"sampling\.stop: .*sft_data\.method='verb' weighs by them"),
     ],

@@ -11,9 +11,9 @@ import yaml
 
 from inbol.shards.manifest import is_complete, read_manifest
 
-MODEL_STAGES = ("dpo", "sft", "base")
+MODEL_STAGES = ("grpo", "dpo", "sft", "base")
 """Stages that write a checkpoint, the last of a recipe first."""
-_LABELS = {"base": "base", "sft": "SFT", "dpo": "DPO"}
+_LABELS = {"base": "base", "sft": "SFT", "dpo": "DPO", "grpo": "GRPO"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,13 @@ def _of_stage(folder: Path, label: str = "") -> Checkpoint:
 
 def _of_run(run: Path) -> Checkpoint:
     """The last system that a run trains, or its base. Raises ValueError where its stage has not finished."""
-    recipe = yaml.safe_load((run / "resolved.yaml").read_text(encoding="utf-8"))["recipe"]
-    trained = [row for row in recipe["rows"] if row.partition("-")[0] in ("sft", "dpo")]
+    config = yaml.safe_load((run / "resolved.yaml").read_text(encoding="utf-8"))
+    if config.get("features"):
+        raise ValueError(
+            f"CKPT: {run} asks its models with confidence and entropy behind the question, which the page does not; take another"
+        )
+    recipe = config["recipe"]
+    trained = [row for row in recipe["rows"] if row.partition("-")[0] in ("sft", "dpo", "grpo")]
     row = trained[-1] if trained else "base"
     wanted = row.replace("dpo-", "dpo-round ")
     if not is_complete(run / wanted):

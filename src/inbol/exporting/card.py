@@ -48,6 +48,10 @@ DPO = {
     "mdpo": "mDPO (arXiv 2406.11839) on refusal/answer pairs and an altered image.",
     "v-dpo": "V-DPO (arXiv 2411.02712) on refusal/answer pairs and an altered image.",
 }
+GRPO = {
+    "outcome": "On-policy GRPO (arXiv 2402.03300) with a reward by outcome (TruthRL, arXiv 2509.25760; beyond the image, this project's own).",
+    "model": "On-policy GRPO (arXiv 2402.03300) against the score of a reward model that was trained on refusal/answer pairs.",
+}
 METRICS = {
     "answerable": ("T0", "T0 - base", "Acc", "RefR", "Wrong"),
     "trust": ("T1 50/50", "T1 50/50 - base"),
@@ -159,7 +163,7 @@ def results(scores: Mapping[str, Any] | None, source: str) -> list[Any]:
 
 def tags(model: Model, manifest: Mapping[str, Any]) -> list[str]:
     """Tags of the hub."""
-    trained = {"dpo": ["dpo", "trl"], "sft": ["sft", "trl"]}.get(model.kind, [])
+    trained = {"dpo": ["dpo", "trl"], "sft": ["sft", "trl"], "grpo": ["grpo", "trl"]}.get(model.kind, [])
     lora = ["lora"] if manifest["config"].get("peft", {}).get("kind") == "lora" else []
     return ["visual-question-answering", "abstention", "refusal", "inbol-recipes", *trained, *lora]
 
@@ -210,7 +214,7 @@ def sections(model: Model, manifest: Mapping[str, Any], scores: Mapping[str, Any
 def method(model: Model, config: Mapping[str, Any]) -> list[str]:
     """A sentence for every training the model went through, with the source of its loss."""
     lines = []
-    if model.kind in ("sft", "dpo"):
+    if model.kind in ("sft", "dpo", "grpo"):
         name = config["sft_data"]["method"]
         lines.append(SFT.get(name, f"SFT on data of the method `{name}`; docs/recipes.md of the code has its source."))
     if model.kind == "dpo":
@@ -218,6 +222,12 @@ def method(model: Model, config: Mapping[str, Any]) -> list[str]:
         lines.append(DPO.get(name, f"Preference training with the loss `{name}`; docs/recipes.md of the code has its source."))
         if config["dpo"].get("anchor"):
             lines.append(f"An NLL anchor on the preferred response, factor {config['dpo']['anchor']}.")
+    if model.kind == "grpo":
+        lines.append(GRPO[config["grpo"]["reward"]])
+    if model.kind != "base" and config.get("features"):
+        lines.append(
+            "It is asked with confidence and entropy behind the question (UAlign, arXiv 2412.11803), in the form of text/features.py."
+        )
     if model.kind != model.row:
         lines.append(f"Round {model.row.partition('-')[2]} of preference training, on pairs of its own samples.")
     return lines or ["The base alone: no refusals were taught."]
