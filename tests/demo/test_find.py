@@ -108,7 +108,7 @@ def test_the_plain_prompt_is_taken_where_predict_asked_in_two_styles(runs: Path)
 def test_a_stage_without_a_checkpoint_is_no_system(runs: Path) -> None:
     folder = write_stage(runs, "pairs")
     (folder / "job.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"holds no checkpoint \(stage pairs\); stages that have one are dpo, sft, base"):
+    with pytest.raises(ValueError, match=r"holds no checkpoint \(stage pairs\); stages that have one are grpo, dpo, sft, base"):
         find_checkpoint(str(folder), runs)
 
 

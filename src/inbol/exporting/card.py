@@ -49,7 +49,7 @@ DPO = {
     "v-dpo": "V-DPO (arXiv 2411.02712) on refusal/answer pairs and an altered image.",
 }
 GRPO = {
-    "outcome": "On-policy GRPO (arXiv 2402.03300) with a reward by outcome (TruthRL, arXiv 2509.25760; beyond the image, this project's own).",
+    "outcome": "On-policy GRPO (arXiv 2402.03300), rewarded by outcome (TruthRL, arXiv 2509.25760; beyond the image this project's own).",
     "model": "On-policy GRPO (arXiv 2402.03300) against the score of a reward model that was trained on refusal/answer pairs.",
 }
 METRICS = {
