@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from inbol.contracts import Question
-from inbol.models.head import states_at
+from inbol.models.head import gather_rows
 from inbol.models.load import load_model, load_processor, pick_device
 from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, model_inputs
 
@@ -29,6 +30,28 @@ def add_reward_head(model: Any) -> None:
     model.reward_head = head
 
 
+@contextmanager
+def scores_at(model: Any, rows: Tensor) -> Iterator[None]:
+    """Within, the model's "logits" are [1, R, 1]: the reward head's scores at the flattened positions `rows` [R].
+
+    The reward head works inside the model's own forward pass: outside of it, ZeRO-3 would not find its way back to it.
+    """
+    output = model.get_output_embeddings()
+    before = vars(output).get("forward")
+
+    def forward(hidden: Tensor) -> Tensor:
+        head = model.reward_head
+        return head(gather_rows(hidden, rows).to(head.weight.dtype))[None]
+
+    output.forward = forward
+    try:
+        yield
+    finally:
+        del output.forward
+        if before is not None:
+            output.forward = before
+
+
 def response_scores(model: Any, batch: TreeBatch) -> Tensor:
     """[R] score of every response, from the position of its last token, which has seen all of it.
 
@@ -38,10 +61,9 @@ def response_scores(model: Any, batch: TreeBatch) -> Tensor:
     """
     places = torch.arange(len(batch.predictors), device=batch.predictors.device)
     last = places.new_zeros(batch.num_responses).scatter_reduce(0, batch.response_index, places, "amax", include_self=False)
-    with states_at(model, batch.predictors[last]) as states:
-        model(**model_inputs(model, batch), logits_to_keep=batch.keep, use_cache=False)
-    head = model.reward_head
-    return head(states[0].to(next(head.parameters()).dtype)).reshape(-1)
+    with scores_at(model, batch.predictors[last]):
+        scores: Tensor = model(**model_inputs(model, batch), logits_to_keep=batch.keep, use_cache=False).logits
+    return scores.reshape(-1)
 
 
 class RewardScorer:
