@@ -66,9 +66,9 @@ def test_it_plans_every_row_seed_and_benchmark() -> None:
     assert (config.scale, config.seeds, left) == ("smoke", (2,), ["dpo.beta=0.2"])
     table = plan_table(config, left)
     assert [row.label for row in table.rows][:4] == ["base", "refusal prompt", "base + threshold", "plain SFT"]
-    assert len(table.rows) == 10 and all(set(row.benchmarks) == set(BENCHMARKS) - {"clamber"} for row in table.rows)
-    count = {stage: sum(node.stage == stage for node, _ in table.nodes) for stage in ("base", "sft", "dpo", "benchmark_data")}
-    assert count == {"base": 1, "sft": 3, "dpo": 4, "benchmark_data": 6}
+    assert len(table.rows) == 11 and all(set(row.benchmarks) == set(BENCHMARKS) - {"clamber"} for row in table.rows)
+    count = {stage: sum(node.stage == stage for node, _ in table.nodes) for stage in ("base", "sft", "dpo", "grpo", "benchmark_data")}
+    assert count == {"base": 1, "sft": 3, "dpo": 4, "grpo": 1, "benchmark_data": 6}
     assert {run.scale for run in table.runs} == {"smoke"} and {run.seed for run in table.runs} == {2}
     with pytest.raises(ConfigError, match=r"seeds: 'one' is not a list of whole numbers such as \[0,1,2\]"):
         with_own(config, ["seeds=one"])
