@@ -22,7 +22,7 @@ def train(runs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 @pytest.mark.timeout(LIMIT + 60)
 def test_a_recipe_with_benchmarks_ends_in_their_tables(tmp_path: Path) -> None:
     done = train(tmp_path, "benchmarks=[mohobench,pope]")

@@ -39,7 +39,7 @@ def trained(folder: Path, reward: Any, **changed: Any) -> tuple[Any, dict[str, A
     model = toy.model()
     trainer, facts = train_grpo(
         model, toy.processor(), QUESTIONS, toy.image, reward, folder=folder, budget=replace(BUDGET, **changed), sharding=PLAIN, seed=0,
-        rank=0, world_size=1, report=lambda *_: None, track=lambda logs, step: curve.append(logs),
+        world_size=1, report=lambda *_: None, track=lambda logs, step: curve.append(logs),
     )  # fmt: skip
     return trainer, facts, curve
 
@@ -92,5 +92,5 @@ def test_nothing_to_ask_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing to ask: .*grpo\.of"):
         train_grpo(
             toy.model(), toy.processor(), [], toy.image, lambda *_: ([], {}), folder=tmp_path, budget=BUDGET, sharding=PLAIN, seed=0,
-            rank=0, world_size=1, report=lambda *_: None,
+            world_size=1, report=lambda *_: None,
         )  # fmt: skip

@@ -46,7 +46,6 @@ def run(job: Job) -> dict[str, Any]:
         budget=GrpoBudget(**{field.name: getattr(grpo, field.name) for field in fields(GrpoBudget)}),
         sharding=sharding(config.deepspeed),
         seed=config.seed,
-        rank=start.rank,
         world_size=start.world_size,
         report=Progress(job),
         track=start.tracker.log,

@@ -77,11 +77,9 @@ def train_grpo(
     budget: GrpoBudget,
     sharding: Sharding,
     seed: int,
-    rank: int,
     world_size: int,
     report: Report,
     track: Callable[[dict[str, float], int], None] | None = None,
-    replay: bool = False,
     prompt: Callable[[Question], str] = lambda question: question.text,
 ) -> tuple[Any, dict[str, Any]]:
     """Train `model` in place. The ranks have been joined, and nothing is resumed.
@@ -128,7 +126,7 @@ def train_grpo(
         return rewards
 
     model.set_attn_implementation("sdpa")  # no trees here
-    steps = GrpoSteps(report, track, "", replay=replay)
+    steps = GrpoSteps(report, track, "")
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=worth,
