@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -78,7 +79,14 @@ class Cluster:
         names = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name, path=SBIN) is None]
         if names:
             return f"{', '.join(names)} not installed; make test-slurm installs them"
-        return "" if os.geteuid() == 0 else "a Slurm of one's own needs root"
+        if os.geteuid() != 0:
+            return "a Slurm of one's own needs root"
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                os.mknod(Path(folder) / "gpu", 0o20666, os.makedev(1, 3))
+            except OSError as error:
+                return f"GPUs that are only names cannot be made here: mknod: {error.strerror}"
+        return ""
 
     def start(self) -> None:
         """Bring everything up; raises RuntimeError with the logs when the nodes do not get idle."""
