@@ -81,6 +81,13 @@ def test_a_form_of_ratios_is_taken_in_every_resample() -> None:
         assert row == pytest.approx([np.nan if x is None else x for x in expected], nan_ok=True)
 
 
+def test_ths_of_the_base_has_no_interval() -> None:
+    """0 to the last bit in every resample, so that no "±.000" is printed."""
+    base = np.random.default_rng(4).integers(-1, 2, size=600).astype(np.int8)
+    samples = resample([m.ths(base, base)], np.arange(600) // 3, num_images=200, resamples=200, seed=5)
+    assert (samples == 0).all()
+
+
 def test_seed_noise_enters_the_interval() -> None:
     """Three seeds at 0, 1 and 2 without item noise: variance of the mean of S seeds is s^2 / S = 1/3, as the stretched draws have."""
     samples = np.repeat(np.array([0.0, 1.0, 2.0])[:, None], 20_000, axis=1)

@@ -9,7 +9,6 @@ from fake_server import FakeServer, serving
 
 from inbol.config.serving import JudgeConfig
 from inbol.contracts import Outcome, Question
-from inbol.losses.rewards import Values
 from inbol.stages.grading import ByJudge, OutcomeReward, by_rules, shares
 from inbol.stages.job import Job
 
@@ -26,13 +25,13 @@ def test_rules_grade_as_the_tables_do() -> None:
 
 def test_rewards_and_shares() -> None:
     """Answerable: 1 correct, 1 refused, 2 wrong of 4. Beyond: 1 refused of 2."""
-    rewards, logged = OutcomeReward(by_rules, Values(refused=0.1))(ASKED, TEXTS)
+    rewards, logged = OutcomeReward(by_rules, {"refused": 0.1})(ASKED, TEXTS)
     assert rewards == [1.0, 0.1, -1.0, 1.0, -1.0, -1.0]
     assert logged == {"outcomes/correct": 0.25, "outcomes/refused": 0.25, "outcomes/wrong": 0.5, "outcomes/beyond_refused": 0.5}
 
 
 def test_what_is_unjudged_is_worth_nothing_and_counted() -> None:
-    reward = OutcomeReward(lambda questions, texts: [None, Outcome.REFUSED], Values())
+    reward = OutcomeReward(lambda questions, texts: [None, Outcome.REFUSED], {})
     assert reward([CAN, CANNOT], ["x", "y"]) == ([None, 1.0], {"outcomes/beyond_refused": 1.0})
     assert reward.unjudged == 1 and shares([CAN], [None]) == {}
 
@@ -62,6 +61,6 @@ def test_what_may_be_spent_is_shared_by_the_ranks(tmp_path: Path) -> None:
     """4 requests for 2 ranks: this one sends 2, and what is left is unjudged."""
     with serving() as server:
         job, config = orders(tmp_path, server, max_requests=4)
-        reward = OutcomeReward(ByJudge(job, config), Values())
+        reward = OutcomeReward(ByJudge(job, config), {})
         rewards, _ = reward([CANNOT] * 3, ["a man", "a woman", "a child"])
         assert sorted(map(str, rewards)) == ["-1.0", "-1.0", "None"] and reward.unjudged == 1 and len(server.bodies) == 2

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 import toy
+from advantages import group_advantages
 
 from inbol.contracts import Question
-from inbol.losses.rewards import group_advantages
 from inbol.models.conversation import ConversationEncoder
 from inbol.training.arguments import Sharding
 from inbol.training.grpo import GrpoBudget, train_grpo

@@ -206,6 +206,8 @@ def ths(v: Values, base: Values, where: Mask | None = None) -> Measure:
     0 for the base itself, whatever it does; T0 is the same with a slope of 1. None where the base has nothing wrong.
     """
     mask = _where(v, where)
-    slope = Ratio((mask & (base == 1)).astype(np.float64), (mask & (base == -1)).astype(np.float64))
-    ratios = (acc(v, mask).ratios[0], wrong(v, mask).ratios[0], slope)
-    return Measure(ratios, n=int(mask.sum()), form=lambda right, false, per_wrong: right - false * per_wrong)
+    slips = (mask & (base == -1)).astype(np.float64)
+    per_slip = [Ratio((mask & (one == 1)).astype(np.float64), slips) for one in (v, base)]
+    ratios = (*per_slip, wrong(v, mask).ratios[0], wrong(base, mask).ratios[0])
+    # Acc as (correct / Wrong of the base) x Wrong of the base: then the base's own is 0 to the last bit, in every resample too
+    return Measure(ratios, n=int(mask.sum()), form=lambda right, slope, false, base_false: right * base_false - false * slope)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from inbol.contracts import Outcome
 from inbol.endpoint.client import Client
 from inbol.endpoint.errors import Spent, Unanswered, Unavailable
 from inbol.judging.prompts import SHOWN, Material, judge_prompt, reminder
@@ -27,6 +28,19 @@ class Verdict:
     """0 or 1, for a score 1 to 10; None where it is unjudged."""
     unjudged: str = ""
     """Why there is no value: `unreadable`, `server: ...` or `budget: ...`."""
+
+
+def outcome_of(refusal: Verdict | None, correctness: Verdict | None, *, answerable: bool) -> Outcome | None:
+    """What verdicts make a response: REFUSED by its tag, else CORRECT or WRONG; beyond the image WRONG. None where they leave it open."""
+    if refusal is None or refusal.value is None:
+        return None
+    if refusal.value == 1:
+        return Outcome.REFUSED
+    if not answerable:
+        return Outcome.WRONG
+    if correctness is None or correctness.value is None:
+        return None
+    return Outcome.CORRECT if correctness.value == 1 else Outcome.WRONG
 
 
 class Judge:

@@ -77,7 +77,7 @@ def paired_cells(folders: Sequence[Path], base: Sequence[Path], *, seed: int) ->
     Raises:
         ValueError: the two were asked different items, or scored with another number of resamples.
     """
-    if not folders or not all((folder / "scores.json").is_file() for folder in (*folders, *base)):
+    if not folders or not base or not all((folder / "scores.json").is_file() for folder in (*folders, *base)):
         return None
     one, other = _load(folders), _load(base)
     order = other.scores[0]["order"]

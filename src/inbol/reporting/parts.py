@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from inbol.reporting.published import UNITS, PublishedTable
 from inbol.reporting.tables import NOT_RUN, UNPUBLISHED, Cell, Column, Table
@@ -87,4 +87,4 @@ def unread_row(label: str, source: str) -> PartRow:
 def _sourced(cell: Cell, row: PartRow) -> Cell:
     if cell.source or not row.source or (cell.text == NOT_RUN and row.verdict == MEASURED):
         return cell
-    return Cell(value=cell.value, low=cell.low, high=cell.high, n=cell.n, text=cell.text, source=row.source)
+    return replace(cell, source=row.source)

@@ -9,22 +9,19 @@ from inbol.config.stages import DpoStage
 from inbol.config.training import IMAGE_LOSSES, REFERENCE_FREE, DpoConfig
 from inbol.contracts import PreferencePair, ReferenceLogps
 from inbol.stages.job import Job
-from inbol.stages.progress import Progress
 from inbol.stages.training_parts import (
-    budget,
     finish_training,
     finished,
     honesty_probe,
     lengths,
     prepare,
     read_all,
-    sharding,
+    train_from,
     training_images,
 )
 from inbol.training.binding import binding, check_binding
 from inbol.training.honesty import items_of_pairs
 from inbol.training.objectives import DpoObjective, PairTrees
-from inbol.training.trainer import train
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -49,22 +46,8 @@ def run(job: Job) -> dict[str, Any]:
     start.facts.update(lengths(objective.trees.groups, objective.name, images, start, dpo.optim))
     items = items_of_pairs(pairs, dpo.optim.probe_items) if dpo.optim.probe_steps else []
     probe = honesty_probe(items, images, start, dpo.optim) if items else None
-    trainer, facts = train(
-        objective,
-        start.model,
-        start.processor,
-        config_class=DPOConfig,
-        folder=job.out / "trainer",
-        budget=budget(dpo.optim),
-        sharding=sharding(config.deepspeed),
-        seed=config.seed,
-        rank=start.rank,
-        world_size=start.world_size,
-        report=Progress(job),
-        track=start.tracker.log,
-        replay=start.tracker.cut_off,
-        probe=probe,
-        beta=dpo.beta,
+    trainer, facts = train_from(
+        start, job, objective, dpo.optim, config.deepspeed, seed=config.seed, config_class=DPOConfig, probe=probe, beta=dpo.beta
     )
     return finish_training(job, trainer, start, facts)
 

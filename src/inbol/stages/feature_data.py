@@ -23,7 +23,7 @@ def run(job: Job) -> dict[str, Any]:
                 key=f"{one.key}-a",
                 image_key=one.image_key,
                 prompt=questions[one.key].text,
-                target=say_features(confidence=one.confidence, entropy=one.entropy),
+                target=say_features(one),
                 weight=1.0,
                 role="answer",
             )

@@ -63,7 +63,4 @@ def prompts(job: Job, name: str, questions: Mapping[str, Question]) -> dict[str,
     if "features" not in job.inputs:
         return {key: question.text for key, question in questions.items()}
     found = records_by_key(job.inputs["features"], name, Features, questions)
-    return {
-        key: with_features(question.text, confidence=found[key].confidence, entropy=found[key].entropy)
-        for key, question in questions.items()
-    }
+    return {key: with_features(question.text, found[key]) for key, question in questions.items()}

@@ -12,9 +12,9 @@ from inbol.contracts import Outcome, Question
 from inbol.endpoint.cache import AnswerCache
 from inbol.endpoint.client import Client
 from inbol.endpoint.limits import Budget
-from inbol.judging.judge import Judge, Verdict
+from inbol.judging.judge import Judge, outcome_of
 from inbol.judging.prompts import Material
-from inbol.losses.rewards import Values, ternary_reward
+from inbol.losses.rewards import ternary_reward
 from inbol.stages.job import Job
 from inbol.stages.judge import CACHE, server_of
 from inbol.text.match import grade_response
@@ -73,33 +73,24 @@ class ByJudge:
                 if one.value == 0 and question.answerable
             ]
             correct = {verdict.key: verdict for verdict in await judge.verdicts("correctness", due)}
-        return [_outcome(question, one, correct.get(one.key)) for question, one in zip(questions, refused, strict=True)]
-
-
-def _outcome(question: Question, refusal: Verdict, correct: Verdict | None) -> Outcome | None:
-    if refusal.value is None:
-        return None
-    if refusal.value == 1:
-        return Outcome.REFUSED
-    if not question.answerable:
-        return Outcome.WRONG
-    if correct is None or correct.value is None:
-        return None
-    return Outcome.CORRECT if correct.value == 1 else Outcome.WRONG
+        return [
+            outcome_of(one, correct.get(one.key), answerable=question.answerable) for question, one in zip(questions, refused, strict=True)
+        ]
 
 
 class OutcomeReward:
     """The worth of responses by their outcomes, as `train_grpo` asks for it; counts what was never judged."""
 
-    def __init__(self, grade: Grade, values: Values) -> None:
-        self.grade, self.values, self.unjudged = grade, values, 0
+    def __init__(self, grade: Grade, worth: Mapping[str, float]) -> None:
+        """`worth`: of the outcomes, as `ternary_reward` takes it."""
+        self.grade, self.worth, self.unjudged = grade, worth, 0
 
     def __call__(self, questions: Sequence[Question], texts: Sequence[str]) -> tuple[list[float | None], Mapping[str, float]]:
         """See `Reward`; the shares are those of the outcomes, beyond the image apart."""
         outcomes = self.grade(questions, texts)
         self.unjudged += sum(outcome is None for outcome in outcomes)
         rewards = [
-            None if outcome is None else ternary_reward(outcome, answerable=question.answerable, values=self.values)
+            None if outcome is None else ternary_reward(outcome, answerable=question.answerable, **self.worth)
             for question, outcome in zip(questions, outcomes, strict=True)
         ]
         return rewards, shares(questions, outcomes)

@@ -13,7 +13,6 @@ from typing import Any
 
 from inbol.config.rl import GrpoStage
 from inbol.contracts import Question
-from inbol.losses.rewards import Values
 from inbol.models.reward import RewardScorer
 from inbol.shards.reader import shard_names
 from inbol.stages.features import prompts
@@ -63,7 +62,7 @@ def reward_of(job: Job, config: GrpoStage, images: Images, asked: Mapping[Questi
     if config.grpo.reward == "model":
         return ModelReward(RewardScorer(job.inputs["reward"], images, prompt=asked.__getitem__))
     grade = ByJudge(job, config.judge) if config.judge.kind != "rules" else by_rules
-    return OutcomeReward(grade, Values(**asdict(config.grpo.values)))
+    return OutcomeReward(grade, asdict(config.grpo.values))
 
 
 def questions(job: Job, of: str) -> dict[Question, str]:

@@ -59,7 +59,7 @@ def run(job: Job) -> dict[str, Any]:
 
     def render(question: Question) -> str:
         text = render_question(question.text, config.prompt)
-        return text if told is None else with_features(text, confidence=told[question.key].confidence, entropy=told[question.key].entropy)
+        return text if told is None else with_features(text, told[question.key])
 
     return answer_shards(job, [config.split], predict.trees_per_batch, render, answer, **engine)
 

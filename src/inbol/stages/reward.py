@@ -8,11 +8,9 @@ from inbol.config.rl import RewardStage
 from inbol.contracts import PreferencePair
 from inbol.models.reward import add_reward_head
 from inbol.stages.job import Job
-from inbol.stages.progress import Progress
-from inbol.stages.training_parts import budget, finish_training, finished, lengths, prepare, read_all, sharding, training_images
+from inbol.stages.training_parts import finish_training, finished, lengths, prepare, read_all, train_from, training_images
 from inbol.training.objectives import PairTrees
 from inbol.training.reward import RewardObjective, take_head
-from inbol.training.trainer import train
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -29,21 +27,9 @@ def run(job: Job) -> dict[str, Any]:
     pairs = read_all(job.inputs["pairs"], PreferencePair)
     objective = RewardObjective(PairTrees(pairs, images, start.collator, group_by_image=optim.group_by_image), loss=config.reward.loss)
     start.facts.update(lengths(objective.trees.groups, objective.name, images, start, optim))
-    trainer, facts = train(
-        objective,
-        start.model,
-        start.processor,
-        config_class=SFTConfig,
-        folder=job.out / "trainer",
-        budget=budget(optim),
-        sharding=sharding(config.deepspeed),
-        seed=config.seed,
-        rank=start.rank,
-        world_size=start.world_size,
-        report=Progress(job),
-        track=start.tracker.log,
-        replay=start.tracker.cut_off,
-        lr_factors={"reward_head": config.reward.head_lr_factor},
+    factors = {"reward_head": config.reward.head_lr_factor}
+    trainer, facts = train_from(
+        start, job, objective, optim, config.deepspeed, seed=config.seed, config_class=SFTConfig, lr_factors=factors
     )
     take_head(trainer, start.model, job.out, config.deepspeed.zero_stage)
     return finish_training(job, trainer, start, facts)

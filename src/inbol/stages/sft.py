@@ -9,21 +9,9 @@ from inbol.contracts import SftExample
 from inbol.shards.files import read_records
 from inbol.shards.reader import read_shard, shard_names
 from inbol.stages.job import Job
-from inbol.stages.progress import Progress
-from inbol.stages.training_parts import (
-    budget,
-    finish_training,
-    finished,
-    honesty_probe,
-    lengths,
-    prepare,
-    read_all,
-    sharding,
-    training_images,
-)
+from inbol.stages.training_parts import finish_training, finished, honesty_probe, lengths, prepare, read_all, train_from, training_images
 from inbol.training.honesty import ProbeItem, items_of_examples
 from inbol.training.objectives import SftObjective
-from inbol.training.trainer import train
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -39,22 +27,8 @@ def run(job: Job) -> dict[str, Any]:
     objective = SftObjective(examples, images, start.collator, normalise=config.sft.normalise, group_by_image=optim.group_by_image)
     start.facts.update(lengths(objective.groups, objective.name, images, start, optim))
     items = probe_items(job, optim.probe_items) if optim.probe_steps else []
-    trainer, facts = train(
-        objective,
-        start.model,
-        start.processor,
-        config_class=SFTConfig,
-        folder=job.out / "trainer",
-        budget=budget(optim),
-        sharding=sharding(config.deepspeed),
-        seed=config.seed,
-        rank=start.rank,
-        world_size=start.world_size,
-        report=Progress(job),
-        track=start.tracker.log,
-        replay=start.tracker.cut_off,
-        probe=honesty_probe(items, images, start, optim) if items else None,
-    )
+    probe = honesty_probe(items, images, start, optim) if items else None
+    trainer, facts = train_from(start, job, objective, optim, config.deepspeed, seed=config.seed, config_class=SFTConfig, probe=probe)
     return finish_training(job, trainer, start, facts)
 
 

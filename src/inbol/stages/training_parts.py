@@ -17,6 +17,7 @@ from inbol.models.load import add_lora, freeze_vision_tower, load_model, load_pr
 from inbol.models.tree import TreeCollator
 from inbol.shards.files import read_records, write_text
 from inbol.stages.job import Job
+from inbol.stages.progress import Progress
 from inbol.text.refusals import LEADING
 from inbol.tracking import Tracker, open_tracker
 from inbol.training.checkpoints import export
@@ -25,7 +26,8 @@ from inbol.training.honesty import HonestyProbe, ProbeItem
 from inbol.training.images import Images
 from inbol.training.lengths import check_lengths
 from inbol.training.objectives import paths_of
-from inbol.training.trainer import Budget, Sharding
+from inbol.training.stream import Objective
+from inbol.training.trainer import Budget, Sharding, StreamTrainer, train
 
 T = TypeVar("T")
 
@@ -128,6 +130,27 @@ def prepare(job: Job, optim: OptimConfig | None, peft: PeftConfig, deepspeed: De
         parent=checkpoint,
         merge_into=str(checkpoint) if peft.kind == "lora" else None,
         facts={"peft": peft.kind, "frozen_parameters": frozen},
+    )
+
+
+def train_from(
+    start: Start, job: Job, objective: Objective, optim: OptimConfig, deepspeed: DeepSpeedConfig, *, seed: int, **more: Any
+) -> tuple[StreamTrainer, dict[str, Any]]:
+    """`train` of what was prepared, in the stage's folder, reported and tracked. `more`: as `train` takes it."""
+    return train(
+        objective,
+        start.model,
+        start.processor,
+        folder=job.out / "trainer",
+        budget=budget(optim),
+        sharding=sharding(deepspeed),
+        seed=seed,
+        rank=start.rank,
+        world_size=start.world_size,
+        report=Progress(job),
+        track=start.tracker.log,
+        replay=start.tracker.cut_off,
+        **more,
     )
 
 

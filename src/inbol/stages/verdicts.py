@@ -10,7 +10,7 @@ from typing import Any
 
 from inbol.contracts import Graded, Outcome
 from inbol.evaluation.outcomes import REFUSED_TEXT
-from inbol.judging.judge import Verdict
+from inbol.judging.judge import Verdict, outcome_of
 from inbol.shards.files import read_records
 from inbol.stages.job import Job
 
@@ -81,18 +81,7 @@ def judged_by(graded: list[Graded], verdicts: Mapping[str, Found], *, row: str) 
 
 
 def _outcome(g: Graded, found: Found) -> Outcome | None:
-    """None where the judge left it open."""
-    refusal = found.get("refusal", {}).get(g.key)
-    if refusal is None or refusal.value is None:
-        return None
-    if refusal.value == 1:
-        return Outcome.REFUSED
-    if not g.answerable:
-        return Outcome.WRONG
-    correct = found.get("correctness", {}).get(g.key)
-    if correct is None or correct.value is None:
-        return None
-    return Outcome.CORRECT if correct.value == 1 else Outcome.WRONG
+    return outcome_of(found.get("refusal", {}).get(g.key), found.get("correctness", {}).get(g.key), answerable=g.answerable)
 
 
 def _shares(graded: list[Graded], outcomes: Mapping[str, Outcome | None]) -> dict[str, Any]:

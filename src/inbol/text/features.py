@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from inbol.contracts import Features
+
 SHOWN = "{question}\n### Conf ###: {confidence:.1f}\n### Entro ###: {entropy:.1f}\n"
 """UAlign's own form (its released code)."""
 SAID = "{confidence:.1f} {entropy:.1f}"
@@ -11,14 +13,14 @@ SAID = "{confidence:.1f} {entropy:.1f}"
 _READ = re.compile(r"([01]\.\d) (\d\.\d)")
 
 
-def with_features(question: str, *, confidence: float, entropy: float) -> str:
-    """The question with both behind it: confidence in [0, 1], entropy in nats, to one decimal."""
-    return SHOWN.format(question=question, confidence=confidence, entropy=entropy)
+def with_features(question: str, features: Features) -> str:
+    """The question with both behind it, to one decimal."""
+    return SHOWN.format(question=question, confidence=features.confidence, entropy=features.entropy)
 
 
-def say_features(*, confidence: float, entropy: float) -> str:
+def say_features(features: Features) -> str:
     """Both as a response."""
-    return SAID.format(confidence=confidence, entropy=entropy)
+    return SAID.format(confidence=features.confidence, entropy=features.entropy)
 
 
 def read_features(text: str) -> tuple[float, float] | None:

@@ -15,18 +15,24 @@ from inbol.training.stream import Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """Optimiser and length of a run; see `OptimConfig` for the fields' meaning."""
+class Descent:
+    """The optimiser of any training here, trees or not; see `OptimConfig` for the fields' meaning."""
 
     lr: float
-    epochs: float
-    global_batch: int
     micro_batch: int
     warmup_share: float
     weight_decay: float
     max_grad_norm: float
-    save_steps: int
     log_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget(Descent):
+    """Optimiser and length of a run; see `OptimConfig` for the fields' meaning."""
+
+    epochs: float
+    global_batch: int
+    save_steps: int
     shuffle_block: int = WHOLE.block
     shuffle_window: int = WHOLE.window
     mix: dict[str, float] = field(default_factory=dict)
@@ -89,6 +95,32 @@ def schedule_of(objective: Objective, budget: Budget, *, seed: int) -> Schedule:
     return Schedule(samples=objective.size, global_batch=budget.global_batch, seed=seed, shuffle=shuffle, mixture=mixed)
 
 
+def common_arguments(
+    *, folder: Path, descent: Descent, layout: Layout, sharding: Sharding, max_steps: int, seed: int, deepspeed: dict[str, Any]
+) -> dict[str, Any]:
+    """What every trainer of the library is given, by the names of its `TrainingArguments`."""
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": layout.micro_batch,
+        "gradient_accumulation_steps": layout.accumulation,
+        "learning_rate": descent.lr,
+        "lr_scheduler_type": "cosine",
+        "max_steps": max_steps,
+        "warmup_steps": round(descent.warmup_share * max_steps),
+        "weight_decay": descent.weight_decay,
+        "max_grad_norm": descent.max_grad_norm,
+        "logging_steps": descent.log_steps,
+        "logging_first_step": True,
+        "seed": seed,
+        "bf16": sharding.precision == "bf16",
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": sharding.gradient_checkpointing,
+        "report_to": [],
+        "disable_tqdm": True,
+        "deepspeed": deepspeed,
+    }
+
+
 def trainer_arguments(
     config_class: type,
     *,
@@ -103,29 +135,14 @@ def trainer_arguments(
 ) -> Any:
     """TRL's `SFTConfig` or `DPOConfig` with every default that would bite switched off."""
     return config_class(
-        output_dir=str(folder),
-        per_device_train_batch_size=layout.micro_batch,
-        gradient_accumulation_steps=layout.accumulation,
-        learning_rate=budget.lr,
-        lr_scheduler_type="cosine",
-        max_steps=max_steps,
-        warmup_steps=round(budget.warmup_share * max_steps),
-        weight_decay=budget.weight_decay,
-        max_grad_norm=budget.max_grad_norm,
+        **common_arguments(
+            folder=folder, descent=budget, layout=layout, sharding=sharding, max_steps=max_steps, seed=seed, deepspeed=deepspeed
+        ),
         optim="adamw_torch",
         save_steps=budget.save_steps,
         save_total_limit=None,  # `StreamTrainer` keeps the newest ones itself, once they have their names
-        logging_steps=budget.log_steps,
-        logging_first_step=True,
-        seed=seed,
-        bf16=sharding.precision == "bf16",
-        use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=sharding.gradient_checkpointing,
-        report_to=[],
         ignore_data_skip=True,  # FromStep starts at the right place; skipping would read everything again
         remove_unused_columns=False,
-        disable_tqdm=True,
-        deepspeed=deepspeed,
         max_length=None,
         dataloader_num_workers=budget.loader_workers,
         **more,

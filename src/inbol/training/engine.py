@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from inbol.shards.order import Layout
+from inbol.training.arguments import Sharding
+
 
 def start_ranks() -> tuple[int, int]:
     """Join the process group the launcher set up; returns (rank, world size). Must run before `TrainingArguments` exist.
@@ -25,43 +28,34 @@ def start_ranks() -> tuple[int, int]:
 
 
 def deepspeed_config(
-    *,
-    zero_stage: int,
-    precision: str,
-    offload_optimizer: bool,
-    micro_batch: int,
-    accumulation: int,
-    world_size: int,
-    max_grad_norm: float,
-    trainable_parameters: int,
-    load_universal: bool = False,
+    sharding: Sharding, layout: Layout, model: Any, *, max_grad_norm: float, load_universal: bool = False
 ) -> dict[str, Any]:
-    """DeepSpeed's configuration for one training run; batch sizes in trees. The optimiser is torch's AdamW, made by the trainer.
+    """DeepSpeed's configuration for training `model`; batch sizes in trees (GRPO: responses). torch's AdamW is made by the trainer.
 
     `load_universal`: what is resumed from is a universal checkpoint; DeepSpeed can then load nothing else.
     """
     # DeepSpeed's own bucket (5e8 numbers) is touched bit by bit: gigabytes of memory for a model of half a million parameters
-    bucket = max(1_000_000, min(trainable_parameters, 500_000_000))
+    bucket = max(1_000_000, min(sum(p.numel() for p in model.parameters() if p.requires_grad), 500_000_000))
     zero: dict[str, Any] = {
-        "stage": zero_stage,
+        "stage": sharding.zero_stage,
         "overlap_comm": False,
         "contiguous_gradients": True,
         "reduce_bucket_size": bucket,
         "allgather_bucket_size": bucket,
     }
-    if zero_stage == 3:
+    if sharding.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
-    if offload_optimizer:
+    if sharding.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu"}
     return {
-        "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": accumulation,
-        "train_batch_size": micro_batch * accumulation * world_size,
+        "train_micro_batch_size_per_gpu": layout.micro_batch,
+        "gradient_accumulation_steps": layout.accumulation,
+        "train_batch_size": layout.global_batch,
         "gradient_clipping": max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": precision == "bf16"},
+        "bf16": {"enabled": sharding.precision == "bf16"},
         **({"checkpoint": {"load_universal": True}} if load_universal else {}),
         "wall_clock_breakdown": False,
         "steps_per_print": 10**9,

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from inbol import interrupt
 from inbol.contracts import Question
 from inbol.shards.order import spread
-from inbol.training.arguments import Sharding
+from inbol.training.arguments import Descent, Sharding, common_arguments
 from inbol.training.engine import deepspeed_config
 from inbol.training.ranks import any_of
 from inbol.training.trainer import EveryStep, Report
@@ -27,24 +26,18 @@ LOSSES = {"response": "grpo", "tokens": "dapo"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GrpoBudget:
+class GrpoBudget(Descent):
     """See `GrpoConfig` for the fields' meaning."""
 
-    lr: float
     steps: int
     questions: int
     group: int
-    micro_batch: int
     updates: int
     clip: float
     beta: float
     temperature: float
     max_new_tokens: int
     length: str
-    warmup_share: float
-    weight_decay: float
-    max_grad_norm: float
-    log_steps: int
 
 
 class GrpoSteps(EveryStep):
@@ -157,20 +150,11 @@ def _arguments(folder: Path, budget: GrpoBudget, sharding: Sharding, model: Any,
     from trl import GRPOConfig
 
     layout = spread(budget.questions * budget.group, world_size, budget.micro_batch)
-    deepspeed = deepspeed_config(
-        zero_stage=sharding.zero_stage,
-        precision=sharding.precision,
-        offload_optimizer=sharding.offload_optimizer,
-        micro_batch=layout.micro_batch,
-        accumulation=layout.accumulation,
-        world_size=world_size,
-        max_grad_norm=budget.max_grad_norm,
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-    )
+    deepspeed = deepspeed_config(sharding, layout, model, max_grad_norm=budget.max_grad_norm)
     return GRPOConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=layout.micro_batch,
-        gradient_accumulation_steps=layout.accumulation,
+        **common_arguments(
+            folder=folder, descent=budget, layout=layout, sharding=sharding, max_steps=budget.steps, seed=seed, deepspeed=deepspeed
+        ),
         num_generations=budget.group,
         num_iterations=budget.updates,
         epsilon=budget.clip,
@@ -181,23 +165,8 @@ def _arguments(folder: Path, budget: GrpoBudget, sharding: Sharding, model: Any,
         top_p=1.0,
         top_k=0,  # the library's own default would cut the distribution
         max_completion_length=budget.max_new_tokens,
-        learning_rate=budget.lr,
-        lr_scheduler_type="cosine",
-        max_steps=budget.steps,
-        warmup_steps=round(budget.warmup_share * budget.steps),
-        weight_decay=budget.weight_decay,
-        max_grad_norm=budget.max_grad_norm,
         optim="adamw_torch_fused",
         adam_beta2=0.99,
         save_strategy="no",
-        logging_steps=budget.log_steps,
-        logging_first_step=True,
         logging_nan_inf_filter=False,
-        seed=seed,
-        bf16=sharding.precision == "bf16",
-        use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=sharding.gradient_checkpointing,
-        report_to=[],
-        disable_tqdm=True,
-        deepspeed=deepspeed,
     )

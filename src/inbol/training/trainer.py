@@ -320,17 +320,7 @@ def train(
         cut_off(folder / ACCOUNT, resume.step)
     barrier(world_size)
     ledger = Ledger(folder / ACCOUNT, rank)
-    deepspeed = deepspeed_config(
-        zero_stage=sharding.zero_stage,
-        precision=sharding.precision,
-        offload_optimizer=sharding.offload_optimizer,
-        micro_batch=layout.micro_batch,
-        accumulation=layout.accumulation,
-        world_size=world_size,
-        max_grad_norm=budget.max_grad_norm,
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        load_universal=resume.universal,
-    )
+    deepspeed = deepspeed_config(sharding, layout, model, max_grad_norm=budget.max_grad_norm, load_universal=resume.universal)
     arguments = trainer_arguments(
         config_class,
         folder=folder,
