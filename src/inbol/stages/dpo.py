@@ -16,12 +16,13 @@ from inbol.stages.training_parts import (
     lengths,
     prepare,
     read_all,
-    train_from,
+    settings,
     training_images,
 )
 from inbol.training.binding import binding, check_binding
 from inbol.training.honesty import items_of_pairs
 from inbol.training.objectives import DpoObjective, PairTrees
+from inbol.training.trainer import train
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -46,8 +47,9 @@ def run(job: Job) -> dict[str, Any]:
     start.facts.update(lengths(objective.trees.groups, objective.name, images, start, dpo.optim))
     items = items_of_pairs(pairs, dpo.optim.probe_items) if dpo.optim.probe_steps else []
     probe = honesty_probe(items, images, start, dpo.optim) if items else None
-    trainer, facts = train_from(
-        start, job, objective, dpo.optim, config.deepspeed, seed=config.seed, config_class=DPOConfig, probe=probe, beta=dpo.beta
+    how = settings(job, start, dpo.optim, config.deepspeed)
+    trainer, facts = train(
+        objective, start.model, start.processor, config_class=DPOConfig, seed=config.seed, probe=probe, beta=dpo.beta, **how
     )
     return finish_training(job, trainer, start, facts)
 

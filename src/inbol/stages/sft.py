@@ -9,9 +9,10 @@ from inbol.contracts import SftExample
 from inbol.shards.files import read_records
 from inbol.shards.reader import read_shard, shard_names
 from inbol.stages.job import Job
-from inbol.stages.training_parts import finish_training, finished, honesty_probe, lengths, prepare, read_all, train_from, training_images
+from inbol.stages.training_parts import finish_training, finished, honesty_probe, lengths, prepare, read_all, settings, training_images
 from inbol.training.honesty import ProbeItem, items_of_examples
 from inbol.training.objectives import SftObjective
+from inbol.training.trainer import train
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -28,7 +29,8 @@ def run(job: Job) -> dict[str, Any]:
     start.facts.update(lengths(objective.groups, objective.name, images, start, optim))
     items = probe_items(job, optim.probe_items) if optim.probe_steps else []
     probe = honesty_probe(items, images, start, optim) if items else None
-    trainer, facts = train_from(start, job, objective, optim, config.deepspeed, seed=config.seed, config_class=SFTConfig, probe=probe)
+    how = settings(job, start, optim, config.deepspeed)
+    trainer, facts = train(objective, start.model, start.processor, config_class=SFTConfig, seed=config.seed, probe=probe, **how)
     return finish_training(job, trainer, start, facts)
 
 

@@ -26,8 +26,7 @@ from inbol.training.honesty import HonestyProbe, ProbeItem
 from inbol.training.images import Images
 from inbol.training.lengths import check_lengths
 from inbol.training.objectives import paths_of
-from inbol.training.stream import Objective
-from inbol.training.trainer import Budget, Sharding, StreamTrainer, train
+from inbol.training.trainer import Budget, Sharding
 
 T = TypeVar("T")
 
@@ -133,25 +132,18 @@ def prepare(job: Job, optim: OptimConfig | None, peft: PeftConfig, deepspeed: De
     )
 
 
-def train_from(
-    start: Start, job: Job, objective: Objective, optim: OptimConfig, deepspeed: DeepSpeedConfig, *, seed: int, **more: Any
-) -> tuple[StreamTrainer, dict[str, Any]]:
-    """`train` of what was prepared, in the stage's folder, reported and tracked. `more`: as `train` takes it."""
-    return train(
-        objective,
-        start.model,
-        start.processor,
-        folder=job.out / "trainer",
-        budget=budget(optim),
-        sharding=sharding(deepspeed),
-        seed=seed,
-        rank=start.rank,
-        world_size=start.world_size,
-        report=Progress(job),
-        track=start.tracker.log,
-        replay=start.tracker.cut_off,
-        **more,
-    )
+def settings(job: Job, start: Start, optim: OptimConfig, deepspeed: DeepSpeedConfig) -> dict[str, Any]:
+    """What `train` is given by every stage that begins from a checkpoint: how long and on what, and who is told."""
+    return {
+        "folder": job.out / "trainer",
+        "budget": budget(optim),
+        "sharding": sharding(deepspeed),
+        "rank": start.rank,
+        "world_size": start.world_size,
+        "report": Progress(job),
+        "track": start.tracker.log,
+        "replay": start.tracker.cut_off,
+    }
 
 
 def finish_training(job: Job, trainer: Any, start: Start, facts: dict[str, Any]) -> dict[str, Any]:
