@@ -22,7 +22,7 @@ from bench.steps import Floor, as_loaded, fastest
 from inbol.contracts import Question
 from inbol.models.generate import decode_trees, uniforms
 from inbol.models.head import logits_at
-from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, model_inputs
+from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, forward_trees
 from inbol.probing.stopping import fixed_label
 
 K = 10
@@ -140,7 +140,7 @@ def end_responses(model: Any, batch: TreeBatch, eos: int) -> None:
         for end in ends
     ]
     with logits_at(model, torch.tensor(rows)):
-        logits = model(**model_inputs(model, batch), logits_to_keep=batch.keep, use_cache=False).logits[0]  # [Q, V]
+        logits = forward_trees(model, batch, use_cache=False).logits[0]  # [Q, V]
     own = logits[:, eos].clone()
     logits[:, eos] = float("-inf")
     head = model.get_output_embeddings()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -29,6 +30,7 @@ def tree_attention_forward(
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
+    first_query: int = 0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """As `transformers`' sdpa: query, key and value [B, heads, T, D] in, [B, T, heads, D] out.
@@ -43,8 +45,13 @@ def tree_attention_forward(
         dropout: of the attention weights.
         scaling: of the scores.
         is_causal: as there.
+        first_query: queries before this one are not computed; their output is zero.
         kwargs: passed on.
     """
+    if first_query:
+        read = _causal_rows(query, attention_mask, first_query)
+        output, _ = sdpa_attention_forward(module, query[:, :, first_query:], key, value, read, dropout, scaling, is_causal, **kwargs)
+        return F.pad(output, (0, 0, 0, 0, first_query, 0)), None
     if attention_mask is None or attention_mask.shape[-2] >= query.shape[2]:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
         return output, None
@@ -56,6 +63,15 @@ def tree_attention_forward(
         return first, None
     rest, _ = sdpa_attention_forward(module, late, key, value, attention_mask, dropout, scaling, is_causal, **kwargs)
     return torch.cat([first, rest], dim=1), None
+
+
+def _causal_rows(query: Tensor, attention_mask: Tensor | None, first: int) -> Tensor:
+    """The mask, to be added to scores, of the queries from `first` on: what `attention_mask` says of the last ones, causal before those."""
+    length = query.shape[2]
+    mask = query.new_zeros(1, 1, 0, length) if attention_mask is None else attention_mask
+    given = mask[:, :, max(0, first + mask.shape[2] - length) :]
+    causal = torch.full((length - first - given.shape[2], length), float("-inf"), dtype=query.dtype, device=query.device).triu(first + 1)
+    return torch.cat([causal.expand(len(given), 1, -1, -1), given], dim=2)
 
 
 def splits_masks(model: Any) -> bool:

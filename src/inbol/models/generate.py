@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from inbol.models.head import logits_at
-from inbol.models.tree import TreeBatch, model_inputs
+from inbol.models.tree import TreeBatch, forward_trees
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def decode_trees(
     row = torch.tensor(rows, device=device)  # [Q] row of a question
     end = torch.tensor(ends, device=device)
     with logits_at(model, row * batch.keep + end - first):
-        out = model(**model_inputs(model, batch), past_key_values=cache, use_cache=True, logits_to_keep=batch.keep)
+        out = forward_trees(model, batch, past_key_values=cache, use_cache=True)
     logits = out.logits[0]  # [M, V], one row a node; at first the questions themselves
     visible = batch.inputs["attention_mask"][row, 0, end]  # [M, T] what a node's token sees
     position = batch.inputs["position_ids"][..., row, end].reshape(-1, len(row))[0]  # text advances all axes of mrope together

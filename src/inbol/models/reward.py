@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from inbol.contracts import Question
 from inbol.models.head import gather_rows
 from inbol.models.load import load_model, load_processor, pick_device
-from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, model_inputs
+from inbol.models.tree import Branch, Tree, TreeBatch, TreeCollator, forward_trees
 
 HEAD = "reward_head.safetensors"
 """Beside the checkpoint: `weight` [1, D] and `bias` [1]."""
@@ -62,7 +62,7 @@ def response_scores(model: Any, batch: TreeBatch) -> Tensor:
     places = torch.arange(len(batch.predictors), device=batch.predictors.device)
     last = places.new_zeros(batch.num_responses).scatter_reduce(0, batch.response_index, places, "amax", include_self=False)
     with scores_at(model, batch.predictors[last]):
-        scores: Tensor = model(**model_inputs(model, batch), logits_to_keep=batch.keep, use_cache=False).logits
+        scores: Tensor = forward_trees(model, batch, use_cache=False).logits
     return scores.reshape(-1)
 
 

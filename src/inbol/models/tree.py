@@ -23,6 +23,7 @@ from inbol.models.attention import splits_masks
 from inbol.models.conversation import ConversationEncoder
 from inbol.models.families import family_of_processor, prefix_positions
 from inbol.models.head import logps_at, states_at
+from inbol.models.unread import skip_unread
 
 LENGTH_STEP = 8
 """Rows are padded to a multiple of this: a fresh length every step would fill the CPU kernels' caches, gigabytes in a few hundred steps."""
@@ -64,6 +65,8 @@ class TreeBatch:
     """[N] which response a target belongs to, in [0, R)."""
     num_responses: int
     """R; responses are numbered tree by tree, branch by branch."""
+    read: Tensor
+    """[M] index into the flattened [B * T] positions, ascending: the predictors, each once, and the last tokens of prompts."""
     keep: int
     """What reaches the output head are the last `keep` positions of each row; before them stands no token that predicts anything."""
     prompt_ends: list[list[int]] = field(default_factory=list)
@@ -79,7 +82,7 @@ class TreeBatch:
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> TreeBatch:
         """The same batch on `device`; images in `dtype` when given."""
         inputs = {name: t.to(device, dtype) if dtype and t.is_floating_point() else t.to(device) for name, t in self.inputs.items()}
-        moved = {name: getattr(self, name).to(device) for name in ("predictors", "targets", "response_index")}
+        moved = {name: getattr(self, name).to(device) for name in ("predictors", "targets", "response_index", "read")}
         return replace(self, inputs=inputs, **moved)
 
 
@@ -123,9 +126,9 @@ class TreeCollator:
             return _padded([[token for t in row for token in of(laid[t])] for row in rows], length, filler, dtype)
 
         targets = [(*place[t], target, t) for t, tree in enumerate(laid) for target in tree.targets]
-        starts = [offset + position for _, offset, (position, _, _), _ in targets]
-        ends = [place[t][1] + end for t, tree in enumerate(laid) for end in tree.prompt_ends]
-        first = min(starts or ends)
+        ends = [(place[t][0], place[t][1] + end) for t, tree in enumerate(laid) for end in tree.prompt_ends]
+        read = {*ends, *((b, offset + position) for b, offset, (position, _, _), _ in targets)}
+        first = min(position for _, position in read)
         first -= first % LENGTH_STEP
         keep = length - first
         numbers = list(accumulate((tree.num_responses for tree in laid), initial=0))
@@ -150,6 +153,7 @@ class TreeCollator:
             targets=torch.tensor([token for _, _, (_, token, _), _ in targets], dtype=torch.long),
             response_index=torch.tensor([numbers[t] + local for _, _, (_, _, local), t in targets], dtype=torch.long),
             num_responses=numbers[-1],
+            read=torch.tensor(sorted(b * length + position for b, position in read), dtype=torch.long),
             keep=keep,
             prompt_ends=[[place[t][1] + end for end in laid[t].prompt_ends] for t in range(len(trees))],
             tree_rows=[place[t][0] for t in range(len(trees))],
@@ -291,6 +295,14 @@ def ancestor_mask(branch: Tensor, response: Tensor, real: Tensor, tree: Tensor |
     return mask[:, None]
 
 
+def forward_trees(model: Any, batch: TreeBatch, **options: Any) -> Any:
+    """The model's output for a batch, the last `keep` positions of each row, of use at `read` alone; `options` go to its forward."""
+    if splits_masks(model):
+        skip_unread(model)
+        options |= {"read": batch.read, "first_read": batch.inputs["input_ids"].shape[1] - batch.keep}
+    return model(**model_inputs(model, batch), logits_to_keep=batch.keep, **options)
+
+
 def model_inputs(model: Any, batch: TreeBatch) -> dict[str, Tensor]:
     """What `model` is called with: floats in its dtype, and the mask as far as it needs one."""
     dtype = next(p.dtype for p in model.parameters())
@@ -312,7 +324,7 @@ def response_logps(model: Any, batch: TreeBatch) -> tuple[Tensor, Tensor]:
         ([R] nats summed over the response tokens, [R] number of response tokens, end-of-sequence included).
     """
     with logps_at(model, batch.predictors, batch.targets):
-        tokens = model(**model_inputs(model, batch), logits_to_keep=batch.keep, use_cache=False).logits.reshape(-1)
+        tokens = forward_trees(model, batch, use_cache=False).logits.reshape(-1)
     return sum_by_response(tokens, batch.response_index, batch.num_responses), num_tokens(batch.response_index, batch.num_responses)
 
 
@@ -321,5 +333,5 @@ def prompt_states(model: Any, batch: TreeBatch) -> Tensor:
     first = batch.inputs["input_ids"].shape[1] - batch.keep
     places = [row * batch.keep + end - first for row, ends in zip(batch.tree_rows, batch.prompt_ends, strict=True) for end in ends]
     with states_at(model, torch.tensor(places, device=batch.inputs["input_ids"].device)) as states:
-        model(**model_inputs(model, batch), logits_to_keep=batch.keep, use_cache=False)
+        forward_trees(model, batch, use_cache=False)
     return states[0]
