@@ -63,9 +63,9 @@ def _update(model: Any, optimizer: Any) -> None:
 
 
 def fastest(make: Callable[[int], Callable[[], object]], candidates: Sequence[int], clock: str) -> tuple[int, Any]:
-    """(the micro-batch whose step takes least, that step): one step to warm up, the better of two more, by one of `harness.CLOCKS`."""
+    """(the micro-batch whose step takes least, that step): one step to warm up, the best of four more, by one of `harness.CLOCKS`."""
     made = {str(micro): make(micro) for micro in candidates}
-    turns = take_turns(made, 2, clock)
+    turns = take_turns(made, 4, clock)
     best = min(made, key=lambda micro: min(turn[micro] for turn in turns))
     return int(best), made[best]
 

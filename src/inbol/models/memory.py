@@ -159,16 +159,32 @@ def layer_activations(tower: Tower, *, rows: int, length: int, item: int) -> int
     return rows * length * (numbers * item + FP32 * tower.heads)
 
 
+def last_layer_activations(tower: Tower, *, rows: int, length: int, read: int, item: int) -> int:
+    """As `layer_activations` of the last layer, which is whole at the `read` positions of a row and elsewhere keys and values
+    (`models/unread.py`): of all tokens its first norm, queries (zeros where they are not read), keys and values; the rest of those read."""
+    h, q = tower.hidden, tower.q
+    elsewhere = (3 if item == FP32 else 4) * h + 3 * q
+    if tower.qk_norm:
+        elsewhere += (2 if item == FP32 else 3) * (q + tower.kv)
+    return rows * (length - read) * elsewhere * item + layer_activations(tower, rows=rows, length=read, item=item)
+
+
 def text_activations(shape: Shape, at: Lengths, *, item: int, gradient_checkpointing: bool) -> int:
     """Bytes that the language model and the projector keep for the backward pass.
 
-    With checkpointing, the input of every layer and one layer in full, which is recomputed. Beside the layers: the mask of the rows after
+    With checkpointing, the input of every layer and one layer in full, which is recomputed. Without, all layers, and the last one as far as
+    it is computed. Beside the layers: the mask of the rows after
     the image, once for all of them (at most: it begins at the first siblings), the last norm, and the projector's input, hidden layer and
     activation per image token.
     """
     tower, tokens = shape.text, at.trees * at.length
     layer = layer_activations(tower, rows=at.trees, length=at.length, item=item)
-    layers = tower.layers * tokens * tower.hidden * item + layer if gradient_checkpointing else tower.layers * layer
+    if gradient_checkpointing:
+        layers = tower.layers * tokens * tower.hidden * item + layer
+    else:
+        read = min(at.targets, at.length)
+        layers = (tower.layers - 1) * layer
+        layers += last_layer_activations(tower, rows=at.trees, length=at.length, read=read, item=item)
     norm = tokens * tower.hidden * (3 * FP32 if item == FP32 else 8)
     projector = at.trees * at.image_tokens * (shape.vision.hidden + 2 * tower.hidden) * item
     mask = at.trees * (at.length - at.image_tokens) * at.length * item

@@ -18,6 +18,7 @@ from functools import cache
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -33,9 +34,10 @@ def skip_unread(model: Any) -> None:
     Args:
         model: a vision-language model of one of our families whose attention is `TREE_ATTENTION`, wrapped by PEFT or DeepSpeed or not.
     """
-    layer = model.get_decoder().layers[-1]
-    if not hasattr(layer, "heeds_read"):
-        layer.__class__ = _reading(type(layer))
+    last = model.get_decoder().layers[-1]
+    layer_class: Any = type(last)
+    if not hasattr(layer_class, "heeds_read"):
+        last.__class__ = _reading(layer_class)
     for layer in _behind_features(model):
         layer.forward = MethodType(_pass_by, layer)  # bound, so that a copy of the model calls its own layer
 
@@ -59,31 +61,40 @@ def _reading(layer_class: Any) -> Any:
     """The class of decoder layers with the two arguments. A subclass, since `transformers` checkpoints what a layer's class calls
     `forward`: what an instance calls so would stand outside, and the layer run again would be computed whole."""
 
-    def forward(self: Any, *args: Any, read: Tensor | None = None, first_read: int = 0, **kwargs: Any) -> Any:
-        if read is None:
-            return layer_class.forward(self, *args, **kwargs)
-        query, output = self.self_attn.q_proj, self.self_attn.o_proj
-        with _at(read, query, query), _at(read, output, output), _at(read, self.post_attention_layernorm, self.mlp):
-            return layer_class.forward(self, *args, first_query=first_read, **kwargs)
+    class Reading(layer_class):
+        heeds_read = True
 
-    return type(layer_class.__name__, (layer_class,), {"forward": forward, "__module__": layer_class.__module__, "heeds_read": True})
+        def forward(self, hidden_states: Tensor, *args: Any, read: Tensor | None = None, first_read: int = 0, **kwargs: Any) -> Tensor:
+            if read is None:
+                whole: Tensor = super().forward(hidden_states, *args, **kwargs)
+                return whole
+            attention = self.self_attn
+            with _at(read, attention.q_proj, shape=hidden_states.shape[:2]), _at(read, attention.o_proj):
+                seen, _ = attention(self.input_layernorm(hidden_states), *args, first_query=first_read, **kwargs)
+            states = hidden_states.flatten(0, 1)
+            chosen = states.index_select(0, read) + seen
+            chosen = chosen + self.mlp(self.post_attention_layernorm(chosen))
+            return states.index_copy(0, read, chosen).view_as(hidden_states)
+
+    Reading.__name__ = layer_class.__name__  # what `transformers` and DeepSpeed know layers by
+    return Reading
 
 
 @contextmanager
-def _at(rows: Tensor, first: Any, last: Any) -> Iterator[None]:
-    """Within, modules from `first` to `last` see [M, D] of [B, T, D], the flattened positions `rows`, and what comes out is zero elsewhere.
-    They run through hooks, beside adapters and those with which ZeRO-3 gathers weights."""
-    shape: list[int] = []
+def _at(rows: Tensor, module: Any, *, shape: torch.Size | None = None) -> Iterator[None]:
+    """Within, `module` sees [M, D] of [B, T, D], the flattened positions `rows`; with `shape`, (B, T), what comes out has its places among
+    zeros. Done by hooks, beside adapters and those with which ZeRO-3 gathers weights."""
 
     def cut(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        shape[:] = args[0].shape[:-1]
         return (args[0].flatten(0, 1).index_select(0, rows), *args[1:])
 
-    def fill(module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        whole = output.new_zeros(shape[0] * shape[1], output.shape[-1])
-        return whole.index_copy(0, rows, output).unflatten(0, (shape[0], shape[1]))
+    def place(module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        assert shape is not None
+        return output.new_zeros(shape.numel(), output.shape[-1]).index_copy(0, rows, output).unflatten(0, shape)
 
-    handles = first.register_forward_pre_hook(cut), last.register_forward_hook(fill)
+    handles = [module.register_forward_pre_hook(cut)]
+    if shape:
+        handles.append(module.register_forward_hook(place))
     try:
         yield
     finally:

@@ -44,8 +44,8 @@ def flops_per_token(model: Any) -> float:
 
     Two for every parameter in the forward pass, two for the gradient of what it reads, and two for its own gradient if it is trained
     (Kaplan et al., arXiv 2001.08361, section 2.1; frozen weights need none of the last). Embeddings are looked up, not multiplied; the
-    output head is counted for every token although it runs at response positions alone, attention scores and the vision tower are not
-    counted at all: an estimate, for comparing runs of one model. A recomputed forward pass does not count: it is overhead.
+    output head and the last layer are counted for every token although they run where they are read alone, attention scores and the vision
+    tower are not counted at all: an estimate, for comparing runs of one model. A recomputed forward pass does not count: it is overhead.
     """
     family, flops = family_of_model(model), 0.0
     embeddings = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
