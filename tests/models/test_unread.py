@@ -11,11 +11,13 @@ import families
 import pytest
 import torch
 import toy
+from deepspeed import DeepSpeedEngine
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from inbol.models import tree
-from inbol.models.attention import TREE_ATTENTION
+from inbol.models.attention import TREE_ATTENTION, splits_masks
+from inbol.models.families import family_of_model
 from inbol.models.generate import decode_trees
 from inbol.models.load import add_lora
 from inbol.models.tiny import build_model
@@ -124,6 +126,29 @@ def test_adapters_learn_the_same() -> None:
         expected = learn(adapted, batch)
     assert len(expected[1]) == 2 * 2 * len(modules)
     assert_equal(learn(adapted, batch), expected)
+
+
+class Engine(DeepSpeedEngine):
+    """DeepSpeed's engine around a model as far as its attributes go: what it lacks is the model's, `config` is its own."""
+
+    def __init__(self, model: Any) -> None:
+        torch.nn.Module.__init__(self)
+        self.module, self.config = model, {"train_batch_size": 1}
+
+    def forward(self, **inputs: Any) -> Any:
+        return self.module(**inputs)
+
+
+def test_inside_an_engine_as_outside_of_it() -> None:
+    """Once neither the split mask nor this reached a model in training: the engine's config says nothing of attention."""
+    batch = TreeCollator(toy.processor())(families.trees()[:1])
+    made = grown("llava")
+    expected = learn(made, batch)
+    flops = matrix_flops(made, batch)
+    engine = Engine(grown("llava"))
+    assert splits_masks(engine) and family_of_model(engine) is families.FAMILIES["llava"]
+    assert matrix_flops(engine, batch) == flops
+    assert torch.equal(learn(engine, batch)[0], expected[0])
 
 
 def test_a_copy_calls_its_own_layers_and_ordinary_calls_get_the_whole_layer() -> None:

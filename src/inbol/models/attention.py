@@ -17,6 +17,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from inbol.models.families import unwrapped
+
 TREE_ATTENTION = "inbol_tree"
 """Name for `attn_implementation`; ordinary masks get PyTorch's ordinary sdpa."""
 
@@ -75,8 +77,9 @@ def _causal_rows(query: Tensor, attention_mask: Tensor | None, first: int) -> Te
 
 
 def splits_masks(model: Any) -> bool:
-    """Whether the language model of `model` runs `tree_attention_forward`."""
-    config = getattr(model.config, "text_config", model.config)
+    """Whether the language model of `model`, wrapped by PEFT or DeepSpeed or not, runs `tree_attention_forward`."""
+    config = unwrapped(model).config
+    config = getattr(config, "text_config", config)
     return bool(getattr(config, "_attn_implementation", "") == TREE_ATTENTION)
 
 

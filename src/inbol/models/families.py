@@ -92,9 +92,14 @@ FAMILIES = {
 """By `model_type`: LLaVA-1.5, LLaVA-OneVision, Qwen2.5-VL, Qwen3-VL, SmolVLM (the Idefics3 architecture) and InternVL (Hugging Face's)."""
 
 
+def unwrapped(model: Any) -> Any:
+    """The model that a DeepSpeed engine holds, or the model itself. An engine passes on what it lacks, and has a `config` of its own."""
+    return getattr(model, "module", model)
+
+
 def family_of_model(model: Any) -> Family:
     """The family of a model, wrapped by PEFT or DeepSpeed or not. Raises ValueError for one that is not supported."""
-    model_type = model.config.model_type
+    model_type = unwrapped(model).config.model_type
     if model_type not in FAMILIES:
         raise ValueError(f"model type {model_type!r} is not supported; supported are {', '.join(FAMILIES)}")
     return FAMILIES[model_type]

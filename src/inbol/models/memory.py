@@ -172,10 +172,9 @@ def last_layer_activations(tower: Tower, *, rows: int, length: int, read: int, i
 def text_activations(shape: Shape, at: Lengths, *, item: int, gradient_checkpointing: bool) -> int:
     """Bytes that the language model and the projector keep for the backward pass.
 
-    With checkpointing, the input of every layer and one layer in full, which is recomputed. Without, all layers, and the last one as far as
-    it is computed. Beside the layers: the mask of the rows after
-    the image, once for all of them (at most: it begins at the first siblings), the last norm, and the projector's input, hidden layer and
-    activation per image token.
+    With checkpointing, the input of every layer and one layer in full, which is recomputed. Without, all layers, the last one as far as it
+    is computed. Beside the layers: the mask of the rows after the image, once for all of them (at most: it begins at the first siblings),
+    the last norm, and the projector's input, hidden layer and activation per image token.
     """
     tower, tokens = shape.text, at.trees * at.length
     layer = layer_activations(tower, rows=at.trees, length=at.length, item=item)

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inbol.models.families import unwrapped
+
 
 def skip_unread(model: Any) -> None:
     """Make the last layer of a language model take two more arguments through the keywords of the model's forward:
@@ -34,6 +36,7 @@ def skip_unread(model: Any) -> None:
     Args:
         model: a vision-language model of one of our families whose attention is `TREE_ATTENTION`, wrapped by PEFT or DeepSpeed or not.
     """
+    model = unwrapped(model)
     last = model.get_decoder().layers[-1]
     layer_class: Any = type(last)
     if not hasattr(layer_class, "heeds_read"):
