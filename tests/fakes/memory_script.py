@@ -17,7 +17,7 @@ from PIL import Image
 from trl import SFTConfig
 
 from inbol.contracts import SftExample
-from inbol.models.load import add_lora, attention, freeze_vision_tower
+from inbol.models.load import add_lora, freeze_vision_tower
 from inbol.models.tiny import build_model, build_processor, build_tokenizer
 from inbol.models.tree import TreeBatch, TreeCollator
 from inbol.training.engine import start_ranks
@@ -76,7 +76,6 @@ def tiny_llava(spec: Measured) -> tuple[Any, TreeCollator]:
         text_layers=spec.text_layers, heads=spec.heads, seed=0,
     )  # fmt: skip
     model = model.to(torch.bfloat16 if spec.precision == "bf16" else torch.float32)
-    model.set_attn_implementation(attention(model.dtype))
     freeze_vision_tower(model)
     return model, TreeCollator(processor)
 

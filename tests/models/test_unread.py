@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from inbol.models import tree
-from inbol.models.attention import TREE_ATTENTION, splits_masks
+from inbol.models.attention import splits_masks
 from inbol.models.families import family_of_model
 from inbol.models.generate import decode_trees
 from inbol.models.load import add_lora
@@ -33,13 +33,6 @@ def whole() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree, "skip_unread", lambda model: None)
         yield
-
-
-def grown(name: str) -> Any:
-    """The family's model with the attention that loading gives it."""
-    made = families.model(name)
-    made.set_attn_implementation({"text_config": TREE_ATTENTION})
-    return made
 
 
 def learn(made: Any, batch: TreeBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -63,15 +56,15 @@ def assert_equal(found: tuple[Tensor, dict[str, Tensor]], expected: tuple[Tensor
 def test_log_probabilities_and_gradients_stay(name: str, chosen: slice, row_tokens: int) -> None:
     batch = TreeCollator(families.processor(name), row_tokens=row_tokens)(families.trees()[chosen])
     with whole():
-        expected = learn(grown(name), batch)
-    assert_equal(learn(grown(name), batch), expected)
+        expected = learn(families.model(name), batch)
+    assert_equal(learn(families.model(name), batch), expected)
 
 
 @every_family
 def test_states_and_decoded_responses_stay(name: str) -> None:
     collator = TreeCollator(families.processor(name))
     batch = collator([Tree(t.image, tuple(Branch(b.prompt) for b in t.branches)) for t in families.trees()])
-    made = grown(name)
+    made = families.model(name)
     with whole(), torch.no_grad():
         states = prompt_states(made, batch)
         responses = decode_trees(made, batch, eos_token_id=-1, max_new_tokens=5)
@@ -85,7 +78,7 @@ def test_states_and_decoded_responses_stay(name: str) -> None:
 def test_the_last_layer_is_computed_where_it_is_read(name: str) -> None:
     """Multiplications saved: at B T - M of B T positions, two a weight of q, o and the three matrices of the MLP."""
     batch = TreeCollator(families.processor(name))(families.trees())
-    made = grown(name)
+    made = families.model(name)
     layer = made.get_decoder().layers[-1]
     matrices = [*layer.mlp.parameters(), *layer.self_attn.q_proj.parameters(), *layer.self_attn.o_proj.parameters()]
     weights = sum(matrix.numel() for matrix in matrices if matrix.ndim == 2)
@@ -105,8 +98,8 @@ def matrix_flops(made: Any, batch: TreeBatch) -> int:
 
 def test_with_gradient_checkpointing_the_layer_run_again_leaves_out_the_same() -> None:
     batch = TreeCollator(toy.processor())(families.trees()[:1])
-    expected = learn(grown("llava").train(), batch)
-    made = grown("llava").train()
+    expected = learn(families.model("llava").train(), batch)
+    made = families.model("llava").train()
     made.gradient_checkpointing_enable({"use_reentrant": False})
     rows: list[int] = []
     made.get_decoder().layers[-1].mlp.up_proj.register_forward_hook(lambda module, args, output: rows.append(output.shape[0]))
@@ -117,7 +110,7 @@ def test_with_gradient_checkpointing_the_layer_run_again_leaves_out_the_same() -
 def test_adapters_learn_the_same() -> None:
     batch = TreeCollator(toy.processor())(families.trees()[:1])
     modules = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    adapted = add_lora(grown("llava"), r=4, alpha=8, dropout=0.0, target_modules=modules)
+    adapted = add_lora(families.model("llava"), r=4, alpha=8, dropout=0.0, target_modules=modules)
     torch.manual_seed(0)
     for key, parameter in adapted.named_parameters():
         if "lora_B" in key:
@@ -142,10 +135,10 @@ class Engine(DeepSpeedEngine):
 def test_inside_an_engine_as_outside_of_it() -> None:
     """Once neither the split mask nor this reached a model in training: the engine's config says nothing of attention."""
     batch = TreeCollator(toy.processor())(families.trees()[:1])
-    made = grown("llava")
+    made = families.model("llava")
     expected = learn(made, batch)
     flops = matrix_flops(made, batch)
-    engine = Engine(grown("llava"))
+    engine = Engine(families.model("llava"))
     assert splits_masks(engine) and family_of_model(engine) is families.FAMILIES["llava"]
     assert matrix_flops(engine, batch) == flops
     assert torch.equal(learn(engine, batch)[0], expected[0])
@@ -153,7 +146,7 @@ def test_inside_an_engine_as_outside_of_it() -> None:
 
 def test_a_copy_calls_its_own_layers_and_ordinary_calls_get_the_whole_layer() -> None:
     batch = TreeCollator(toy.processor())(families.trees()[:1])
-    made = grown("llava")
+    made = families.model("llava")
     ids = {"input_ids": batch.inputs["input_ids"], "pixel_values": batch.inputs["pixel_values"]}
     ordinary = made(**ids).logits
     before = response_logps(made, batch)[0]
@@ -170,7 +163,7 @@ def test_a_copy_calls_its_own_layers_and_ordinary_calls_get_the_whole_layer() ->
 def test_tower_layers_behind_the_features_are_left_out(features: int | list[int], run: int) -> None:
     sizes = {"image_size": 16, "patch_size": 8, "hidden_size": 32, "vision_layers": 3, "text_layers": 2, "heads": 2}
     made = build_model(toy.processor().tokenizer, seed=0, **sizes)
-    made.eval().set_attn_implementation({"text_config": TREE_ATTENTION})
+    made.eval()
     made.config.vision_feature_layer = features
     if isinstance(features, list):
         width = made.config.vision_config.hidden_size

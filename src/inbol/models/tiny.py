@@ -20,6 +20,8 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from inbol.models.load import attention
+
 BOS, EOS, PAD, IMAGE = "<s>", "</s>", "<pad>", "<image>"
 
 # LLaVA-1.5's conversation. The template emits BOS itself (processors are called without special tokens), and the prompt ends in
@@ -149,11 +151,13 @@ def build_config(
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, *, seed: int, **shape: Any) -> LlavaForConditionalGeneration:
-    """A randomly initialised LLaVA in fp32; the same seed gives the same weights. `shape`: see `build_config`."""
+    """A randomly initialised LLaVA in fp32, with attention as loading gives it; the same seed gives the same weights. `shape`: see
+    `build_config`."""
     torch.manual_seed(seed)
     tokens = {token: tokenizer.convert_tokens_to_ids(token) for token in (PAD, BOS, EOS, IMAGE)}
     model = LlavaForConditionalGeneration(build_config(vocab_size=len(tokenizer), tokens=tokens, **shape))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.bos_token_id = tokenizer.bos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.set_attn_implementation(attention(model.dtype))
     return model

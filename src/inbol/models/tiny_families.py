@@ -22,6 +22,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
 from inbol.models.families import without_video
+from inbol.models.load import attention
 from inbol.models.tiny import build_tokenizer
 
 TILE, PATCH = 32, 8
@@ -66,7 +67,7 @@ class Blueprint:
 def build_tiny(
     model_type: str, texts: Iterable[str], *, vocab_size: int = 400, hidden_size: int = 32, layers: int = 2, seed: int = 0
 ) -> tuple[Any, Any]:
-    """A randomly initialised model in fp32 and its processor; the same seed gives the same weights.
+    """A randomly initialised model in fp32, with attention as loading gives it, and its processor; the same seed gives the same weights.
 
     Args:
         model_type: one of `BLUEPRINTS`.
@@ -82,8 +83,8 @@ def build_tiny(
     processor = plan.processor(tokenizer, plan.template)
     torch.manual_seed(seed)
     config = AutoConfig.for_model(model_type, **plan.config(tokenizer, hidden_size, layers))
-    config._attn_implementation = "sdpa"
     model = AutoModelForImageTextToText.from_config(config)
+    model.set_attn_implementation(attention(model.dtype))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model, processor

@@ -55,7 +55,7 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
     from safetensors.torch import load_file, save_file
     from trl import SFTConfig
 
-    from inbol.models.load import attention, freeze_vision_tower
+    from inbol.models.load import freeze_vision_tower
     from inbol.models.tree import TreeCollator
     from inbol.training.engine import start_ranks
     from inbol.training.pretrain import PretrainObjective
@@ -72,7 +72,6 @@ def _train_tiny(job: Job, config: BaseStage) -> dict[str, Any]:
             f"{job.inputs['vqa']}: no pretrain images; set source.pretrain_images, or take a pretrained base (base.kind=pretrained)"
         )
     model, processor = _build(shape, _corpus(samples), config.seed)
-    model.set_attn_implementation(attention(model.dtype))
     collator = TreeCollator(processor)
     objective = PretrainObjective(
         samples,
